@@ -1,0 +1,33 @@
+# Everything runs in .venv, which is made on first use and again whenever its requirements change.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: sweep test lint benchmark clean
+
+sweep: .venv/installed
+	$(BIN)/python sweep.py
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: .venv/installed-test
+	$(BIN)/python benchmarks/flops.py
+	$(BIN)/python benchmarks/orchestration.py
+
+.venv/installed: setup.cfg constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -e . -c constraints.txt
+	touch $@
+
+.venv/installed-test: setup.cfg constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -e '.[test]' -c constraints.txt
+	touch $@ .venv/installed
+
+clean:
+	rm -rf .venv results

@@ -1,0 +1,79 @@
+"""The probe set, and what one forward pass over it shows of a checkpoint. All metrics read the same observation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+# Shapes: S sequences, T tokens, D hidden size, L blocks, P points.
+
+SEQUENCES_PER_BATCH = 16
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """Fixed held-out sequences, the same for every checkpoint of a sweep.
+
+    blocks: token ids (S, T + 1); domains: of each sequence; target_bytes: bytes of text that each target stands for
+    (S, T), 0 for special tokens; points: the token positions (P,) in the flattened (S * T) whose hidden states make
+    the point clouds.
+    """
+
+    blocks: np.ndarray
+    domains: tuple[str, ...]
+    target_bytes: np.ndarray
+    points: np.ndarray
+
+    @classmethod
+    def of(
+        cls, blocks: np.ndarray, domains: tuple[str, ...], token_bytes: np.ndarray, *, n_points: int, seed: int = 0
+    ) -> ProbeSet:
+        """``token_bytes`` (V,) from :func:`trainables.tokenizers.token_bytes`; the points are a seeded sample."""
+        positions = blocks.shape[0] * (blocks.shape[1] - 1)
+        points = np.sort(np.random.default_rng(seed).choice(positions, size=min(n_points, positions), replace=False))
+        return cls(blocks, domains, token_bytes[blocks[:, 1:]], points)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One checkpoint seen through the probe set.
+
+    loss: nats of each target (S, T), float64; hidden_states: the clouds (L + 1, P, D), float64; weights: every
+    parameter as float32 array by its ``transformers`` name.
+    """
+
+    probe_set: ProbeSet
+    loss: np.ndarray
+    hidden_states: np.ndarray
+    weights: dict[str, np.ndarray]
+
+
+def observe(model: torch.nn.Module, probe_set: ProbeSet) -> Observation:
+    """One forward pass of a causal language model over the probe set; of the hidden states only the points are kept."""
+    import torch
+    import torch.nn.functional as F
+
+    device = next(model.parameters()).device
+    tokens = probe_set.blocks.shape[1] - 1
+    losses, clouds = [], []
+    model.eval()
+    with torch.inference_mode():
+        for first in range(0, len(probe_set.blocks), SEQUENCES_PER_BATCH):
+            block = torch.from_numpy(probe_set.blocks[first : first + SEQUENCES_PER_BATCH].astype(np.int64)).to(device)
+            output = model(input_ids=block[:, :-1], output_hidden_states=True)
+            logits = output.logits.float().flatten(0, 1)
+            losses.append(F.cross_entropy(logits, block[:, 1:].flatten(), reduction="none").view(len(block), -1).cpu())
+            inside = (probe_set.points >= first * tokens) & (probe_set.points < (first + len(block)) * tokens)
+            points = torch.from_numpy(probe_set.points[inside] - first * tokens).to(device)
+            clouds.append(torch.stack([h.flatten(0, 1)[points].cpu() for h in output.hidden_states]))
+    return Observation(
+        probe_set,
+        torch.cat(losses).double().numpy(),
+        torch.cat(clouds, dim=1).double().numpy(),
+        {name: weight.detach().float().cpu().numpy() for name, weight in model.named_parameters()},
+    )

@@ -1,0 +1,215 @@
+"""Drives a sweep: what the plan says is missing is trained by Ray Tune and measured by the evaluator pool."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator import plan as planning
+from orchestrator import provenance
+from orchestrator.collector import Collector
+from orchestrator.evaluators import EVALUATOR_RESOURCE, EvaluatorPool
+from orchestrator.plan import PlannedTrial
+from orchestrator.progress import Display
+from orchestrator.spec import SpecError, Sweep
+from orchestrator.store import ERROR_LOG, STATUS, Status, Store
+from orchestrator.tensorboard import write_hparams_header
+from orchestrator.trials import DRIVER_RESOURCE
+from trainables import ingest
+from trainables.checkpoint import committed_steps
+
+EVALUATORS_AT_MOST = 4
+
+
+def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console: Console) -> list[str]:
+    """Do what is left of the sweep; returns what failed, one line each with its log. Nothing left: does nothing.
+
+    Raises SpecError for a sweep that would mix with other results, or input that cannot be read.
+    """
+    store.refuse_mixing(sweep)
+    planned = planning.plan(sweep, store)
+    todo = [trial for trial in planned if trial.action != "done"]
+    if not todo:
+        console.print(f"nothing to do: all {len(planned)} trials are trained and measured")
+        return []
+    console.print(
+        f"{len(planned)} trials: {sum(t.action == 'train' for t in todo)} to train, "
+        f"{sum(t.action == 'measure' for t in todo)} to measure, {len(planned) - len(todo)} done already"
+    )
+    store.write_sweep(space, sweep, provenance.collect())
+    for trial in planned:
+        store.write_trial(trial.config)
+    write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
+    size = sweep.evaluators or min(EVALUATORS_AT_MOST, usable_cpus())
+    with ray_running(address, evaluators=size, distributed=sweep.workers > 1):
+        prepare_tokens(sweep, store, todo, console)
+        pool = EvaluatorPool.start(store, size, probe_sequences=sweep.probe_sequences, probe_points=sweep.probe_points)
+        with Display(console) as display:
+            collector = Collector(store, sweep, planned, pool, display)
+            _train_and_measure(sweep, store, [trial for trial in todo if trial.action == "train"], collector)
+    return collector.failures()
+
+
+def usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def ray_running(address: str | None, *, evaluators: int, distributed: bool) -> Iterator[None]:
+    """A Ray of our own or the cluster at ``address``, until the end; a Ray this process already runs is used."""
+    # Tune's TensorBoard logger imports torch in the driver (2.5 s) and writes what our own writer writes better.
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the driver at once; the store has everything
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with verbose=0 the old output is silent, the new one prints tables
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        ray.init(
+            address="local",  # plain ray.init() would join whatever cluster runs on this machine
+            num_cpus=usable_cpus(),
+            resources={EVALUATOR_RESOURCE: evaluators, DRIVER_RESOURCE: 1},
+            include_dashboard=distributed,  # frees the placement groups of stopped distributed trials
+            **quiet,
+        )
+    else:
+        ray.init(address=address, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def prepare_tokens(sweep: Sweep, store: Store, todo: list[PlannedTrial], console: Console) -> None:
+    """Ingest, for each model, what its largest budget needs. Raises SpecError, naming file and line, for bad input."""
+    for name in sweep.model:
+        needed = max((t.config.blocks for t in todo if t.config.model.name == name), default=0)
+        spec = sweep.token_spec(name)
+        with tempfile.TemporaryDirectory(prefix="toposweep-corpus-") as scratch:
+            local = Path(store.root.path) / "corpus" if store.root.is_local else Path(scratch)
+            try:
+                ingest.prepare(
+                    spec,
+                    store.tokens(spec.fingerprint),
+                    blocks=needed,
+                    embedded_shards=local,
+                    say=lambda line: console.print(line, highlight=False),
+                )
+            except ValueError as error:
+                raise SpecError(str(error)) from error
+
+
+def _train_and_measure(sweep: Sweep, store: Store, todo: list[PlannedTrial], collector: Collector) -> None:
+    """Tune in this thread, the collector in another; then the collector until all is measured."""
+    stop = threading.Event()
+    thread = threading.Thread(target=collector.run, args=(stop,), name="collector", daemon=True)
+    thread.start()
+    try:
+        if todo:
+            tune_trials(sweep, store, todo, collector.on_start, collector.on_end)
+        collector.training_ended()
+        while thread.is_alive():
+            thread.join(0.2)  # with a limit, so that Ctrl-C is heard
+    finally:
+        stop.set()
+        thread.join()
+        collector.close()
+
+
+def tune_trials(
+    sweep: Sweep,
+    store: Store,
+    todo: list[PlannedTrial],
+    on_start: Callable[[str], None],
+    on_end: Callable[[str], None],
+) -> None:
+    """Run trials through a fresh Tuner (never ``Tuner.restore``); longest first, so that no core waits at the end."""
+    import ray
+    from ray import tune
+
+    from orchestrator.trials import run_trial
+
+    cluster = ray.cluster_resources()
+    gpu = cluster.get("GPU", 0) >= 1
+    per_trial = sweep.threads * sweep.workers
+    if cluster.get("CPU", 0) < per_trial:
+        raise SpecError(
+            f"threads={sweep.threads} workers={sweep.workers}: a trial needs {per_trial} CPUs, "
+            f"Ray has {cluster.get('CPU', 0):g}"
+        )
+    if sweep.workers > 1:
+        if DRIVER_RESOURCE not in cluster:
+            raise SpecError(
+                f"workers={sweep.workers}: start one Ray node with --resources='{{\"{DRIVER_RESOURCE}\": 1}}'"
+            )
+        resources: Any = tune.PlacementGroupFactory([{DRIVER_RESOURCE: 0.01}])
+    else:
+        resources = {"cpu": sweep.threads} | ({"gpu": 1} if gpu else {})
+    ordered = sorted(todo, key=lambda trial: -trial.config.flops(trial.config.steps - trial.from_step))
+    for trial in ordered:
+        store.trial(trial.trial_id).delete(STATUS)  # until it ends anew, the trial is interrupted, not failed
+    scratch = tempfile.mkdtemp(prefix="toposweep-tune-")
+    try:
+        results = tune.Tuner(
+            tune.with_resources(run_trial, resources),
+            param_space={"trial": tune.grid_search([t.trial_id for t in ordered]), "store": store.uri, "gpu": gpu},
+            tune_config=tune.TuneConfig(
+                reuse_actors=sweep.workers == 1,
+                max_concurrent_trials=max(1, int(cluster["CPU"] // per_trial)),
+            ),
+            run_config=tune.RunConfig(
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=sweep.retries),
+                callbacks=[_watch(on_start, on_end)],
+            ),
+        ).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    for result in results:
+        if result.error is not None and result.config:
+            _record_death(store, result.config["trial"], result.error, sweep.retries)
+
+
+def _watch(on_start: Callable[[str], None], on_end: Callable[[str], None]) -> Any:
+    from ray.tune import Callback
+
+    class Watch(Callback):  # type: ignore[misc]
+        """Tells which trials are running. An error does not end a trial while Tune will try it again."""
+
+        def __init__(self, on_start: Callable[[str], None], on_end: Callable[[str], None]) -> None:
+            self.on_start, self.on_end = on_start, on_end
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # the Tuner pickles its callbacks to be restored, which we never do
+
+        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self.on_start(trial.config["trial"])
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self.on_end(trial.config["trial"])
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            self.on_end(trial.config["trial"])
+
+    return Watch(on_start, on_end)
+
+
+def _record_death(store: Store, trial_id: str, error: BaseException, retries: int) -> None:
+    """A trial whose process died left no status; give it one, so that it is named and planned again."""
+    store.trial(trial_id).write(ERROR_LOG, str(error).encode())
+    reason = f"its process died {retries + 1} times (killed, or out of memory?)"
+    step = max(committed_steps(store.trial(trial_id)), default=0)
+    store.write_status(trial_id, Status(state="failed", step=step, seconds=0.0, reason=reason))

@@ -1,0 +1,131 @@
+"""The evaluator pool: Ray actors on resources of their own that measure checkpoints while training goes on."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.store import Store
+from trainables.config import TrialConfig
+
+EVALUATOR_RESOURCE = "evaluator"
+NICE = 10  # where cores are shared with training, training goes first
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """Metrics to measure on one checkpoint."""
+
+    trial_id: str
+    step: int
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A request's outcome; ``error`` where the checkpoint could not be measured at all."""
+
+    request: Request
+    measurements: tuple[dict[str, Any], ...]
+    error: str | None = None
+
+    @property
+    def failed(self) -> list[str]:
+        """What failed, one line each, for people."""
+        where = f"{self.request.trial_id} step {self.request.step}"
+        if self.error:
+            return [f"{where}: {self.error}"]
+        return [
+            f"{where}: {one['metric']}: {one['reason'].strip().splitlines()[-1]}"
+            for one in self.measurements
+            if one["status"] == "failed"
+        ]
+
+
+class Evaluator:
+    """The actor: keeps the probe set of each token store, measures, and writes to the store itself."""
+
+    def __init__(self, store_uri: str, probe_sequences: int, probe_points: int) -> None:
+        os.nice(NICE)
+        import torch
+
+        torch.set_num_threads(1)
+        self.store = Store.open(store_uri)
+        self.probe_sequences, self.probe_points = probe_sequences, probe_points
+        self.measurers: dict[str, Any] = {}
+
+    def ready(self) -> bool:
+        return True
+
+    def measure(self, trial_id: str, step: int, names: tuple[str, ...]) -> list[dict[str, Any]]:
+        config = self.store.read_trial(trial_id)
+        found: list[dict[str, Any]] = self._measurer(config).measure(config, self.store.trial(trial_id), step, names)
+        self.store.add_measurements(trial_id, step, found)
+        return found
+
+    def _measurer(self, config: TrialConfig) -> Any:
+        from metrics.measure import Measurer, probe_set
+        from trainables.token_store import TokenStore
+
+        if config.tokens not in self.measurers:
+            tokens = TokenStore.open(self.store.tokens(config.tokens))
+            self.measurers[config.tokens] = Measurer(
+                probe_set(tokens, n_sequences=self.probe_sequences, n_points=self.probe_points)
+            )
+        return self.measurers[config.tokens]
+
+
+@dataclass
+class EvaluatorPool:
+    """Hands each request to an idle actor; at most one request is in flight per actor, the rest wait here.
+
+    An actor that dies is started again by Ray and its request repeated; measurements are keyed files, so a repetition
+    changes nothing.
+    """
+
+    actors: list[Any]
+    waiting: deque[Request] = field(default_factory=deque)
+    _idle: list[Any] = field(default_factory=list)
+    _running: dict[Any, tuple[Any, Request]] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, store: Store, size: int, *, probe_sequences: int, probe_points: int) -> EvaluatorPool:
+        """Needs a running Ray. Call it outside any Tune trial: a trial's placement group would capture the actors."""
+        import ray
+
+        own = EVALUATOR_RESOURCE in ray.cluster_resources()
+        options: dict[str, Any] = {"num_cpus": 0, "resources": {EVALUATOR_RESOURCE: 1}} if own else {"num_cpus": 1}
+        actor = ray.remote(**options, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)
+        actors = [actor.remote(store.uri, probe_sequences, probe_points) for _ in range(size)]
+        return cls(actors, _idle=list(actors))
+
+    @property
+    def outstanding(self) -> int:
+        return len(self.waiting) + len(self._running)
+
+    def submit(self, request: Request) -> None:
+        self.waiting.append(request)
+
+    def poll(self) -> Iterator[Measured]:
+        """Finished requests; idle actors get the next ones. Does not block."""
+        import ray
+
+        while self.waiting and self._idle:
+            request, actor = self.waiting.popleft(), self._idle.pop()
+            reference = actor.measure.remote(request.trial_id, request.step, request.metrics)
+            self._running[reference] = (actor, request)
+        if not self._running:
+            return
+        done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
+        for reference in done:
+            actor, request = self._running.pop(reference)
+            self._idle.append(actor)
+            try:
+                yield Measured(request, tuple(ray.get(reference)))
+            except Exception as error:
+                cause = getattr(error, "cause", None) or error
+                yield Measured(request, (), f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}")

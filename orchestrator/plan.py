@@ -1,0 +1,84 @@
+"""What is left to do is always plan - store: new trials, interrupted ones, failed ones, missing measurements."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import metrics
+from orchestrator.spec import Sweep
+from orchestrator.store import Store
+from trainables.checkpoint import TRAINING_STATE, committed_steps
+from trainables.config import TrialConfig
+
+Action = Literal["done", "train", "measure"]
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """A trial, what will run of it, and why. ``unmeasured``: (step, metric names) of checkpoints already there."""
+
+    config: TrialConfig
+    action: Action
+    reason: str
+    from_step: int
+    unmeasured: tuple[tuple[int, tuple[str, ...]], ...]
+
+    @property
+    def trial_id(self) -> str:
+        return self.config.trial_id
+
+    def to_json(self) -> dict[str, Any]:
+        config = self.config
+        return {
+            "trial": self.trial_id,
+            "model": config.model.name,
+            "seed": config.seed,
+            "budget": str(config.budget),
+            "budget_flops": config.budget_flops,
+            "steps": config.steps,
+            "tokens": config.steps * config.tokens_per_step,
+            "flops": config.flops(config.steps),
+            "action": self.action,
+            "from_step": self.from_step,
+            "unmeasured": len(self.unmeasured),
+            "reason": self.reason,
+        }
+
+
+def plan(sweep: Sweep, store: Store) -> list[PlannedTrial]:
+    """Every trial of the sweep against the store. Raises SpecError."""
+    return [_plan_trial(config, sweep.metrics, store) for config in sweep.trials()]
+
+
+def _plan_trial(config: TrialConfig, names: tuple[str, ...], store: Store) -> PlannedTrial:
+    folder = store.trial(config.trial_id)
+    status = store.read_status(config.trial_id)
+    steps = committed_steps(folder)
+    unmeasured = tuple((step, missing) for step in steps if (missing := unmeasured_metrics(store, config, step, names)))
+    resumable = [step for step in committed_steps(folder, TRAINING_STATE) if step in steps]
+    from_step = max(resumable, default=0)
+    if status is not None and status.state == "done" and config.steps in steps:
+        if not unmeasured:
+            return PlannedTrial(config, "done", "trained and measured", config.steps, ())
+        counts = Counter(name for _, missing in unmeasured for name in missing)
+        listed = ", ".join(f"{name} x {count}" for name, count in counts.items())
+        return PlannedTrial(config, "measure", f"not measured yet: {listed}", config.steps, unmeasured)
+    if status is not None and status.state == "failed":
+        reason = f"failed at step {status.step}: {(status.reason or '').splitlines()[0]}; again from step {from_step}"
+    elif status is not None:
+        reason = f"its last checkpoint is gone; again from step {from_step}"
+    elif steps:
+        reason = f"interrupted; goes on from step {from_step}"
+    else:
+        reason = "not in the store yet"
+    return PlannedTrial(config, "train", reason, from_step, unmeasured)
+
+
+def unmeasured_metrics(store: Store, config: TrialConfig, step: int, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Metrics of a checkpoint that are missing, of an older version, or failed last time."""
+    have = store.read_measurements(config.trial_id, step)
+    return tuple(
+        name for name in names if have.get(metrics.registry()[name].key, {}).get("status") not in ("ok", "skipped")
+    )

@@ -1,0 +1,152 @@
+"""results.parquet: every measurement of a store as one tidy table, and its summary by budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.box import SIMPLE
+from rich.table import Table
+
+from orchestrator.store import RESULTS, Status, Store
+from trainables.config import TrialConfig
+
+COLUMNS = pa.schema(
+    [
+        ("trial", pa.string()),
+        ("model", pa.string()),
+        ("seed", pa.int64()),
+        ("init_seed", pa.int64()),
+        ("data_seed", pa.int64()),
+        ("budget_flops", pa.float64()),
+        ("step", pa.int64()),
+        ("tokens", pa.int64()),
+        ("flops", pa.float64()),
+        ("metric", pa.string()),
+        ("layer", pa.int64()),
+        ("value", pa.float64()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("metric_version", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
+HEADLINES = {  # metric -> heading, in the order of the table
+    "held_out_loss": "loss",
+    "bits_per_byte": "bits/byte",
+    "h0_total_persistence_scaled": "H0 total",
+    "h1_total_persistence_scaled": "H1 total",
+    "twonn_dimension": "TwoNN dim",
+    "neural_persistence": "neural pers.",
+    "parameter_norm": "norm",
+}
+
+
+def collect(store: Store) -> pd.DataFrame:
+    """Every value in the store, one row each, in a fixed order. ``seconds`` is the whole measurement's time."""
+    rows = [row for trial_id in store.trial_ids() for row in _rows(store, trial_id)]
+    frame = pd.DataFrame(rows, columns=[*COLUMNS.names, *_config_names(rows)])
+    return frame.astype({"layer": "Int64"})
+
+
+def _config_names(rows: list[dict[str, Any]]) -> list[str]:
+    return [name for name in rows[0] if name.startswith("config/")] if rows else []
+
+
+def _rows(store: Store, trial_id: str) -> Iterator[dict[str, Any]]:
+    config = store.read_trial(trial_id)
+    fixed = _trial_columns(config)
+    settings = {f"config/{name}": value for name, value in vars(config.optimization).items()}
+    settings |= {"config/seq_len": config.seq_len, "config/threads": config.threads, "config/workers": config.workers}
+    for step in store.measured_steps(trial_id):
+        at = {"step": step, "tokens": step * config.tokens_per_step, "flops": float(config.flops(step))}
+        for _, one in sorted(store.read_measurements(trial_id, step).items()):
+            about = {"metric_version": one["version"], "seconds": one["seconds"]}
+            values = one["values"] or [[one["metric"], None, None, one["reason"]]]
+            for metric, layer, value, reason in values:
+                status = one["status"] if one["status"] != "ok" or value is not None else "skipped"
+                yield {
+                    **fixed,
+                    **at,
+                    "metric": metric,
+                    "layer": layer,
+                    "value": value,
+                    "status": status,
+                    "reason": reason,
+                    **about,
+                    **settings,
+                }
+
+
+def _trial_columns(config: TrialConfig) -> dict[str, Any]:
+    return {
+        "trial": config.trial_id,
+        "model": config.model.name,
+        "seed": config.seed,
+        "init_seed": config.init_seed,
+        "data_seed": config.data_seed,
+        "budget_flops": config.budget_flops,
+    }
+
+
+def write(store: Store, frame: pd.DataFrame) -> None:
+    """Write ``results.parquet`` with the contract's column types, whole or not at all."""
+    extra = [pa.field(name, pa.array(frame[name]).type) for name in frame.columns if name.startswith("config/")]
+    table = pa.Table.from_pandas(frame, schema=pa.schema([*COLUMNS, *extra]), preserve_index=False)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    store.root.write(RESULTS, sink.getvalue().to_pybytes())
+
+
+def at_budget(store: Store, frame: pd.DataFrame) -> pd.DataFrame:
+    """Values at the last step of each trial that is done, layers of one metric averaged: a row per trial and metric."""
+    done = {trial: status.step for trial in store.trial_ids() if (status := store.read_status(trial)) and _done(status)}
+    last = frame[frame["step"] == frame["trial"].map(done)]
+    keys = ["model", "budget_flops", "seed", "trial", "step", "tokens", "metric"]
+    return last.groupby(keys, as_index=False)["value"].mean()
+
+
+def _done(status: Status) -> bool:
+    return status.state == "done"
+
+
+def by_budget(final: pd.DataFrame) -> pd.DataFrame:
+    """Per model and budget: trials, steps, tokens, and mean and standard deviation over seeds of each headline metric.
+
+    final: from :func:`at_budget`. Columns are (name, "") and (metric, "mean" | "std"); the standard deviation (n - 1)
+    is missing for a single seed.
+    """
+    final = final[final["metric"].isin(HEADLINES)]
+    groups = final.groupby(["model", "budget_flops"])
+    table = groups.agg(trials=("trial", "nunique"), steps=("step", "max"), tokens=("tokens", "max"))
+    table.columns = pd.MultiIndex.from_product([table.columns, [""]])
+    for metric in [name for name in HEADLINES if name in set(final["metric"])]:
+        values = final[final["metric"] == metric].groupby(["model", "budget_flops"])["value"]
+        table[(metric, "mean")], table[(metric, "std")] = values.mean(), values.std()
+    return table.reset_index()
+
+
+def rich_table(summary: pd.DataFrame) -> Table:
+    """The summary for people: mean ± standard deviation over seeds."""
+    table = Table(title="by budget: mean ± standard deviation over seeds; layers averaged, topology scaled", box=SIMPLE)
+    metrics = [name for name in HEADLINES if (name, "mean") in summary.columns]
+    for heading in ("model", "budget", "trials", "steps", "tokens", *(HEADLINES[name] for name in metrics)):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for _, row in summary.iterrows():
+        numbers = [
+            f"{row[('budget_flops', '')]:.3g}",
+            *(f"{int(row[(n, '')]):,}" for n in ("trials", "steps", "tokens")),
+        ]
+        values = [mean_and_spread(row[(name, "mean")], row[(name, "std")]) for name in metrics]
+        table.add_row(row[("model", "")], *numbers, *values)
+    return table
+
+
+def mean_and_spread(mean: float, std: float) -> str:
+    """``4.12 ±0.03``; the spread is left out where one seed gives none, and all of it where nothing was measured."""
+    if pd.isna(mean):
+        return "-"
+    return f"{mean:.4g}" if pd.isna(std) else f"{mean:.4g} ±{std:.2g}"

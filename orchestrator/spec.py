@@ -1,0 +1,256 @@
+"""The sweep as plain, frozen data, and the typed ``key=value`` overrides of the command line.
+
+A field's *role* says what may happen to it in a store that has results already: an ``axis`` (seeds, budgets ...) may
+grow, a ``fixed`` field may not change, since results would mix, and a ``free`` one changes no number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import metrics
+from trainables.budget import Budget
+from trainables.config import Optimization, TrialConfig
+from trainables.ingest import BPE, EMBEDDED, TokenSpec
+from trainables.models import MODELS
+from trainables.schedules import warmup_steps
+from trainables.token_store import HELD_OUT_BLOCKS
+
+Role = Literal["axis", "fixed", "free"]
+
+
+class SpecError(ValueError):
+    """A sweep that cannot be: an unknown key, a value of the wrong type, or fields that contradict each other."""
+
+
+def _field(default: Any, role: Role, help: str) -> Any:
+    return field(default=default, metadata={"role": role, "help": help})
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Models x seeds x budgets, and how each trial is trained and measured."""
+
+    model: tuple[str, ...] = _field(("neox-280k",), "axis", "models: names of trainables.models.MODELS")
+    seeds: tuple[int, ...] = _field((0, 1, 2), "axis", "each seeds a trial's initialisation and data order")
+    budgets: tuple[Budget, ...] = _field((), "axis", "what a trial may spend: 1e11 (FLOPs), 3e6tokens or 200steps")
+    metrics: tuple[str, ...] = _field(
+        tuple(metrics.registry()), "axis", "what every checkpoint is measured by: " + ", ".join(metrics.registry())
+    )
+    init_seed: int | None = _field(None, "fixed", "hold the initialisation at this seed while `seeds` varies the data")
+    data_seed: int | None = _field(None, "fixed", "hold the data order at this seed while `seeds` varies the init")
+    corpus: str = _field(
+        EMBEDDED, "fixed", f"`{EMBEDDED}` (CPython's own text) or a folder of Pile shards (*.jsonl.zst, .gz or plain)"
+    )
+    tokenizer: str = _field(BPE, "fixed", f"`{BPE}` (byte-level BPE trained on the corpus) or a tokenizer.json")
+    seq_len: int = _field(128, "fixed", "tokens per sequence")
+    batch_size: int = _field(8, "fixed", "sequences per optimizer step, over all workers")
+    learning_rate: float | None = _field(None, "fixed", "peak learning rate; the model's own where not given")
+    schedule: Literal["cosine", "wsd"] = _field("cosine", "fixed", "learning-rate schedule")
+    warmup: float = _field(0.01, "fixed", "cosine: fraction of the steps; wsd: number of steps, alike for all budgets")
+    min_lr_ratio: float = _field(0.1, "fixed", "learning rate at the end, as a fraction of the peak")
+    decay: float = _field(0.1, "fixed", "wsd: fraction of the steps in the final decay")
+    adam_beta1: float = _field(0.9, "fixed", "AdamW beta1")
+    adam_beta2: float = _field(0.95, "fixed", "AdamW beta2")
+    adam_eps: float = _field(1e-8, "fixed", "AdamW epsilon")
+    weight_decay: float = _field(0.1, "fixed", "AdamW weight decay, on matrices only")
+    grad_clip: float = _field(1.0, "fixed", "gradient norm is clipped to this")
+    checkpoint_every: int = _field(
+        1000, "fixed", "checkpoints at 0, 1, 2, 4, ... 512, every so many steps, and the end"
+    )
+    probe_sequences: int = _field(
+        HELD_OUT_BLOCKS, "fixed", f"held-out sequences of the probe set, <= {HELD_OUT_BLOCKS}"
+    )
+    probe_points: int = _field(512, "fixed", "token positions whose hidden states make the point clouds")
+    threads: int = _field(1, "fixed", "CPU threads of a worker (another number gives other rounding)")
+    workers: int = _field(1, "fixed", "workers of a trial: 1 runs in a warm Tune actor, more as a DDP group")
+    evaluators: int = _field(0, "free", "actors of the evaluator pool; 0: as many as this machine has cores, at most 4")
+    retries: int = _field(2, "free", "how often a trial whose process died is started again")
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def trials(self) -> tuple[TrialConfig, ...]:
+        """Every trial, by model, budget, then seed. Raises SpecError for a budget that buys no step."""
+        configs = []
+        for name in self.model:
+            token_spec = self.token_spec(name)
+            for budget in self.budgets:
+                configs += [self._trial(name, seed, budget, token_spec.fingerprint) for seed in self.seeds]
+        for config in configs:
+            _check_trial(config)
+        return tuple(configs)
+
+    def token_spec(self, model: str) -> TokenSpec:
+        """The tokens a model of this sweep is trained on. Raises SpecError where corpus or tokenizer is missing."""
+        try:
+            return TokenSpec.of(
+                corpus=self.corpus,
+                tokenizer=self.tokenizer,
+                vocab_size=MODELS[model].vocab_size,
+                seq_len=self.seq_len,
+            )
+        except ValueError as error:
+            raise SpecError(f"corpus={self.corpus}: {error}") from error
+
+    def _trial(self, model: str, seed: int, budget: Budget, tokens: str) -> TrialConfig:
+        shape = MODELS[model]
+        names = {item.name for item in dataclasses.fields(Optimization)}
+        settings = {name: getattr(self, name) for name in names}
+        settings["learning_rate"] = self.learning_rate or shape.learning_rate
+        return TrialConfig(
+            model=shape,
+            init_seed=seed if self.init_seed is None else self.init_seed,
+            data_seed=seed if self.data_seed is None else self.data_seed,
+            budget=budget,
+            seq_len=self.seq_len,
+            optimization=Optimization(**settings),
+            tokens=tokens,
+            threads=self.threads,
+            workers=self.workers,
+            seed=seed,
+            checkpoint_every=self.checkpoint_every,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        data = dataclasses.asdict(self)
+        data["budgets"] = [str(budget) for budget in self.budgets]
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Sweep:
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
+        values["budgets"] = tuple(Budget.parse(text) for text in values["budgets"])
+        return cls(**values)
+
+
+def fields_by_role(role: Role) -> tuple[str, ...]:
+    return tuple(item.name for item in dataclasses.fields(Sweep) if item.metadata["role"] == role)
+
+
+def suggest(word: str, allowed: Sequence[str]) -> str:
+    """`` Did you mean ...? Allowed: ...`` for an error message."""
+    near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
+    return (f" Did you mean {near[0]!r}?" if near else "") + f" Allowed: {', '.join(allowed)}."
+
+
+def _check(sweep: Sweep) -> None:
+    for item in dataclasses.fields(Sweep):
+        value = getattr(sweep, item.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SpecError(f"{item.name}={value}: must be a finite number")
+    for name in fields_by_role("axis"):
+        values = getattr(sweep, name)
+        if not values:
+            raise SpecError(f"{name}: needs at least one value")
+        if len(set(values)) < len(values):
+            raise SpecError(f"{name}={','.join(map(str, values))}: a value is given twice")
+    for name, allowed in (("model", tuple(MODELS)), ("metrics", tuple(metrics.registry()))):
+        for word in getattr(sweep, name):
+            if word not in allowed:
+                raise SpecError(f"{name}={word}: unknown.{suggest(word, allowed)}")
+    for name in ("seq_len", "batch_size", "checkpoint_every", "probe_sequences", "threads", "workers", "grad_clip"):
+        if getattr(sweep, name) <= 0:
+            raise SpecError(f"{name}={getattr(sweep, name)}: must be positive")
+    for name in ("warmup", "evaluators", "retries", "weight_decay", "init_seed", "data_seed"):
+        if (getattr(sweep, name) or 0) < 0:
+            raise SpecError(f"{name}={getattr(sweep, name)}: must not be negative")
+    for name in ("min_lr_ratio", "decay", "adam_beta1", "adam_beta2"):
+        if not 0 <= getattr(sweep, name) <= 1:
+            raise SpecError(f"{name}={getattr(sweep, name)}: must lie between 0 and 1")
+    if sweep.learning_rate is not None and not 0 < sweep.learning_rate < float("inf"):
+        raise SpecError(f"learning_rate={sweep.learning_rate}: must be a positive number")
+    if sweep.init_seed is not None and sweep.data_seed is not None and len(sweep.seeds) > 1:
+        raise SpecError("seeds: with init_seed and data_seed both held, all seeds would give the same trial; give one")
+    if min(sweep.seeds) < 0:
+        raise SpecError(f"seeds={min(sweep.seeds)}: must not be negative")
+    if sweep.schedule == "cosine" and sweep.warmup > 1:
+        raise SpecError(f"warmup={sweep.warmup}: a cosine schedule takes a fraction of the steps, from 0 to 1")
+    if sweep.schedule == "wsd" and sweep.warmup != int(sweep.warmup):
+        raise SpecError(f"warmup={sweep.warmup}: a wsd schedule takes a whole number of steps, alike for all budgets")
+    if sweep.batch_size % sweep.workers:
+        raise SpecError(f"batch_size={sweep.batch_size}: must be a multiple of workers={sweep.workers}")
+    if sweep.probe_sequences > HELD_OUT_BLOCKS:
+        raise SpecError(f"probe_sequences={sweep.probe_sequences}: at most {HELD_OUT_BLOCKS} are held out")
+    if sweep.probe_points < 3:
+        raise SpecError(f"probe_points={sweep.probe_points}: at least 3 points are needed")
+    for name in sweep.model:
+        if sweep.seq_len > MODELS[name].context:
+            raise SpecError(f"seq_len={sweep.seq_len}: {name} has a context of {MODELS[name].context} tokens")
+
+
+def _check_trial(config: TrialConfig) -> None:
+    if config.steps < 1:
+        needed = config.flops(1)
+        raise SpecError(
+            f"budgets={config.budget}: buys no optimizer step of {config.model.name}; one step of "
+            f"batch_size={config.optimization.batch_size} x seq_len={config.seq_len} costs {needed:.3g} FLOPs"
+        )
+    warmup = warmup_steps(config.optimization, config.steps)
+    if warmup > config.steps:
+        raise SpecError(f"budgets={config.budget}: buys {config.steps} steps, fewer than the {warmup} of warmup")
+
+
+def override(sweep: Sweep, assignments: Sequence[str]) -> Sweep:
+    """A new sweep with ``key=value`` texts applied, each read as its field's type. Raises SpecError."""
+    hints = typing.get_type_hints(Sweep)
+    changes = {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise SpecError(f"{text!r} is not an override; write key=value, for example seeds=0,1,2")
+        if key not in hints:
+            raise SpecError(f"{key}: no such setting.{suggest(key, tuple(hints))}")
+        if key in changes:
+            raise SpecError(f"{key}: given twice")
+        try:
+            changes[key] = _parse(value, hints[key])
+        except ValueError as error:
+            raise SpecError(f"{key}={value}: {error}") from error
+    return dataclasses.replace(sweep, **changes)
+
+
+def _parse(text: str, hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return tuple(_parse(part.strip(), arguments[0]) for part in text.split(",") if part.strip())
+    if origin in (typing.Union, types.UnionType):
+        return None if text.lower() == "none" else _parse(text, arguments[0])
+    if origin is Literal:
+        if text not in arguments:
+            raise ValueError(f"unknown.{suggest(text, arguments)}")
+        return text
+    if hint is Budget:
+        return Budget.parse(text)
+    if hint is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a whole number") from None
+    if hint is float:
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number") from None
+    return text
+
+
+def type_name(hint: Any) -> str:
+    """A field's type as users write it: ``int,int,...`` for a tuple, ``cosine|wsd`` for a choice."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return f"{type_name(arguments[0])},..."
+    if origin in (typing.Union, types.UnionType):
+        return f"{type_name(arguments[0])}|none"
+    if origin is Literal:
+        return "|".join(arguments)
+    return "text" if hint is str else hint.__name__.lower()

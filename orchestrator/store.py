@@ -1,0 +1,154 @@
+"""The store: a sweep's results folder and the only truth about it. This module knows where each thing lies.
+
+```
+sweep.json                          spec, fingerprint, provenance
+tokens/<fingerprint>/               token store (trainables.token_store)
+trials/<trial>/trial.json           the trial's config
+               status.json          done or failed, and why
+               log/  checkpoints/  training_state/      written by the training loop
+               measurements/step-00000128.json
+               error.log
+results.parquet  report.html  tensorboard/              made from the above
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchestrator.spec import SpecError, Sweep, fields_by_role
+from trainables.checkpoint import step_name
+from trainables.config import TrialConfig
+from trainables.storage import CorruptFileError, Folder, canonical_json, sha256
+
+SWEEP, STATUS, TRIAL, ERROR_LOG, MEASUREMENTS = "sweep.json", "status.json", "trial.json", "error.log", "measurements"
+RESULTS, REPORT, TENSORBOARD = "results.parquet", "report.html", "tensorboard"
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a trial's last attempt ended."""
+
+    state: Literal["done", "failed"]
+    step: int
+    seconds: float
+    reason: str | None = None
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class Store:
+    root: Folder
+    uri: str  # absolute, so that it names the same place in every process
+
+    @classmethod
+    def open(cls, uri: str) -> Store:
+        """Raises SpecError for a URI that cannot be opened."""
+        try:
+            root = Folder.open(uri)
+            return cls(root, root.path if root.is_local else uri)
+        except ValueError as error:
+            raise SpecError(f"--store {error}") from error
+
+    @classmethod
+    def existing(cls, uri: str) -> Store:
+        """A store with a sweep in it. Raises SpecError where there is none."""
+        store = cls.open(uri)
+        if not store.root.exists(SWEEP):
+            raise SpecError(f"{uri}: not a store, there is no {SWEEP} in it")
+        return store
+
+    def trial(self, trial_id: str) -> Folder:
+        return self.root / "trials" / trial_id
+
+    def tokens(self, fingerprint: str) -> Folder:
+        return self.root / "tokens" / fingerprint
+
+    def trial_ids(self) -> list[str]:
+        return (self.root / "trials").names()
+
+    def read_trial(self, trial_id: str) -> TrialConfig:
+        return TrialConfig.from_json(self.trial(trial_id).read_json(TRIAL))
+
+    def write_trial(self, config: TrialConfig) -> None:
+        if not self.trial(config.trial_id).exists(TRIAL):
+            self.trial(config.trial_id).write_json(TRIAL, config.to_json())
+
+    def read_status(self, trial_id: str) -> Status | None:
+        """None for a trial that never ended; a damaged status counts as none, and the trial's end is found again."""
+        try:
+            return Status(**self.trial(trial_id).read_json(STATUS))
+        except (FileNotFoundError, CorruptFileError):
+            return None
+
+    def write_status(self, trial_id: str, status: Status) -> None:
+        self.trial(trial_id).write_json(STATUS, vars(status))
+
+    def read_measurements(self, trial_id: str, step: int) -> dict[str, dict[str, Any]]:
+        """The measurements of a checkpoint by ``metric@version``; a damaged file counts as none and is made anew."""
+        try:
+            return dict((self.trial(trial_id) / MEASUREMENTS).read_json(f"{step_name(step)}.json")["measurements"])
+        except (FileNotFoundError, CorruptFileError):
+            return {}
+
+    def add_measurements(self, trial_id: str, step: int, new: Iterable[Mapping[str, Any]]) -> None:
+        """Merge measurements into a checkpoint's file: one entry for each metric and version, the latest one."""
+        merged = self.read_measurements(trial_id, step)
+        merged |= {f"{one['metric']}@{one['version']}": dict(one) for one in new}
+        (self.trial(trial_id) / MEASUREMENTS).write_json(f"{step_name(step)}.json", {"measurements": merged})
+
+    def measured_steps(self, trial_id: str) -> list[int]:
+        names = (self.trial(trial_id) / MEASUREMENTS).names()
+        return [int(name.removeprefix("step-").removesuffix(".json")) for name in names]
+
+    def read_sweep(self) -> dict[str, Any] | None:
+        """``sweep.json``, None for a new store. Raises SpecError for a folder that is not a store, or a damaged one."""
+        if self.root.exists(SWEEP):
+            try:
+                return self.root.read_json(SWEEP)
+            except CorruptFileError as error:
+                raise SpecError(str(error)) from error
+        others = [name for name in self.root.names() if not name.startswith(".")]
+        if others:
+            raise SpecError(
+                f"{self.uri}: not a store: it holds {others[0]!r} but no {SWEEP}; give an empty or new folder"
+            )
+        return None
+
+    def write_sweep(self, space: str, sweep: Sweep, provenance: Mapping[str, Any]) -> None:
+        """Record the sweep; axes keep the values they had, since their trials are still here."""
+        known = self.read_sweep()
+        merged = sweep.to_json()
+        if known:
+            for name in fields_by_role("axis"):
+                merged[name] = known["sweep"][name] + [v for v in merged[name] if v not in known["sweep"][name]]
+        body = {
+            "format": 1,
+            "space": space,
+            "sweep": merged,
+            "corpus_fingerprint": sweep.token_spec(sweep.model[0]).corpus_fingerprint,
+            "fingerprint": sha256(canonical_json(merged)),
+            "provenance": dict(provenance),
+        }
+        self.root.write_json(SWEEP, body)
+
+    def refuse_mixing(self, sweep: Sweep) -> None:
+        """Raises SpecError, naming the field and both values, where ``sweep`` would mix with other results here."""
+        known = self.read_sweep()
+        if known is None:
+            return
+        changes = [
+            (name, known["sweep"].get(name), value)
+            for name, value in sweep.to_json().items()
+            if name in fields_by_role("fixed") and known["sweep"].get(name) != value
+        ]
+        corpus = sweep.token_spec(sweep.model[0]).corpus_fingerprint
+        if not changes and corpus != known["corpus_fingerprint"]:
+            changes.append(("the corpus's content", known["corpus_fingerprint"], corpus))
+        if changes:
+            listed = "; ".join(f"{name} was {old}, is now {new}" for name, old, new in changes)
+            raise SpecError(
+                f"{self.uri} holds results of another sweep, and they would mix: {listed}. Use another --store"
+            )

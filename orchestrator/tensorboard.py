@@ -1,0 +1,117 @@
+"""TensorBoard event files, made from the store: dense training curves, metrics at their own steps, and HParams.
+
+One run per trial. What a trial wrote before this driver started is written again from the store, so a curve never
+shows a step twice after a restart.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import summary_v2
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from orchestrator.store import TENSORBOARD, Store
+from trainables.config import TrialConfig
+from trainables.step_log import read_segment, segment_starts
+
+CURVES = ("loss", "learning_rate", "tokens_per_s", "grad_norm")
+HEADLINE_METRICS = ("held_out_loss", "bits_per_byte", "neural_persistence", "parameter_norm")
+FLUSH_S = 5
+
+
+def log_directory(store: Store) -> Path:
+    """Inside a local store; under the working directory for a remote one, since event files are appended to."""
+    return (
+        Path(store.root.path) / TENSORBOARD if store.root.is_local else Path("results") / store.root.name / TENSORBOARD
+    )
+
+
+def hyperparameters(config: TrialConfig) -> dict[str, Any]:
+    """What distinguishes trials, flat, by the names users know."""
+    chosen = {"model": config.model.name, "seed": config.seed, "budget_flops": config.budget_flops}
+    return chosen | {"seq_len": config.seq_len, "workers": config.workers} | vars(config.optimization)
+
+
+@dataclass
+class TrialBoard:
+    """Writes one trial's run; :meth:`follow` adds what the training loop has logged since the last call."""
+
+    store: Store
+    config: TrialConfig
+    writer: EventFileWriter
+    last_step: int = 0
+
+    @classmethod
+    def open(cls, store: Store, config: TrialConfig) -> TrialBoard:
+        directory = log_directory(store) / config.trial_id
+        shutil.rmtree(directory, ignore_errors=True)
+        board = cls(store, config, EventFileWriter(str(directory), flush_secs=FLUSH_S))
+        board._write(summary_v2.hparams_pb(hyperparameters(config), trial_id=config.trial_id), 0, time.time())
+        for step in store.measured_steps(config.trial_id):
+            board.add_measurements(step, store.read_measurements(config.trial_id, step).values())
+        return board
+
+    def follow(self) -> int:
+        """Write steps logged since the last call; returns the last optimizer step. A step is never written twice:
+
+        a trial that is resumed logs the same values again, in segments that may be cut elsewhere.
+        """
+        folder = self.store.trial(self.config.trial_id)
+        starts = segment_starts(folder)
+        first = max((start for start in starts if start <= self.last_step), default=0)
+        for start in starts:
+            if start < first:
+                continue
+            columns = read_segment(folder, start)
+            for index, step in enumerate(columns["step"]):
+                if step > self.last_step:
+                    values = {f"train/{curve}": columns[curve][index] for curve in CURVES}
+                    self._write(_scalars(values), step, columns["time"][index])
+                    self.last_step = step
+        return self.last_step
+
+    def add_measurements(self, step: int, measurements: Iterable[Mapping[str, Any]]) -> None:
+        for one in measurements:
+            values = {
+                name if layer is None else f"{name}/layer_{layer}": value
+                for name, layer, value, _ in one["values"]
+                if value is not None
+            }
+            self._write(_scalars(values), step, time.time())
+
+    def close(self) -> None:
+        self.follow()
+        self.writer.close()
+
+    def _write(self, summary: Summary, step: int, wall_time: float) -> None:
+        self.writer.add_event(Event(wall_time=wall_time, step=step, summary=summary))
+
+
+def _scalars(values: Mapping[str, float]) -> Summary:
+    return Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+
+
+def write_hparams_header(store: Store, configs: Iterable[TrialConfig]) -> None:
+    """The HParams tab's columns, over all trials of the store."""
+    directory = log_directory(store)
+    for old in directory.glob("events.out.tfevents.*"):
+        old.unlink()
+    seen: dict[str, set[Any]] = {}
+    for config in configs:
+        for name, value in hyperparameters(config).items():
+            seen.setdefault(name, set()).add(value)
+    columns = [
+        summary_v2.HParam(name, summary_v2.Discrete(sorted(values))) for name, values in seen.items() if len(values) > 1
+    ] or [summary_v2.HParam("model", summary_v2.Discrete(sorted(seen.get("model", {""}))))]
+    header = summary_v2.hparams_config_pb(columns, [summary_v2.Metric(name) for name in HEADLINE_METRICS])
+    writer = EventFileWriter(str(directory))
+    writer.add_event(Event(wall_time=time.time(), step=0, summary=header))
+    writer.close()

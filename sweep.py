@@ -1,0 +1,236 @@
+"""Toposweep: sweeps of language models under scarce compute, every checkpoint measured, also by its topology."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+import signal
+import sys
+import typing
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+import search_spaces
+from orchestrator.spec import SpecError, Sweep, override, type_name
+
+if TYPE_CHECKING:
+    from orchestrator.plan import PlannedTrial
+    from orchestrator.store import Store
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+EXIT_CODES = """exit codes:
+  0    all trials trained and all checkpoints measured
+  1    some trials or measurements failed; each is named with its log
+  2    bad usage, bad spec or unreadable input
+  130  interrupted; everything is kept, the same command goes on"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser().parse_args(arguments or ["run", "quickstart"])
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code: int = options.command(options)
+        return code
+    except SpecError as error:
+        print(f"sweep.py: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        again = shlex.join(["python", "sweep.py", *arguments])
+        print(f"\nsweep.py: interrupted; everything so far is kept. Go on with: {again}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sweep.py",
+        description=f"{__doc__} Without arguments: run quickstart.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, function, text in (
+        ("run", _run, "train and measure what the store lacks; run again, it goes on where it was"),
+        ("plan", _plan, "print each trial, what would run and why; runs nothing"),
+    ):
+        command = _command(commands, name, function, text, epilog=_settings_manual())
+        command.add_argument("space", metavar="SPACE", help="a search space: " + ", ".join(search_spaces.names()))
+        command.add_argument("overrides", metavar="key=value", nargs="*", help="settings of the sweep, listed below")
+        command.add_argument("--store", metavar="URI", help="results folder or URI (default: results/SPACE)")
+    commands.choices["run"].add_argument(
+        "--address",
+        metavar="ADDR",
+        help="a running Ray cluster: auto, host:port, ray://... (default: a Ray of its own)",
+    )
+    commands.choices["plan"].add_argument(
+        "--address", metavar="ADDR", help="taken as by run; planning needs no cluster"
+    )
+    commands.choices["plan"].add_argument("--json", action="store_true", help="a JSON list of trials")
+    for name, function, text in (
+        ("status", _status, "print how far each trial of a store is"),
+        ("report", _report, "write results.parquet and report.html of a store anew, and print the table"),
+    ):
+        command = _command(commands, name, function, text)
+        command.add_argument("store", metavar="STORE", help="results folder or URI")
+    _command(commands, "spaces", _spaces, "list the search spaces")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    function: typing.Callable[[argparse.Namespace], int],
+    text: str,
+    epilog: str = "",
+) -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    epilog = f"{epilog}\n\n{EXIT_CODES}" if epilog else EXIT_CODES
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=epilog)
+    command.formatter_class = formatter
+    command.set_defaults(command=function)
+    return command
+
+
+def _settings_manual() -> str:
+    """Every setting with type, default and meaning, from the dataclass itself."""
+    hints = typing.get_type_hints(Sweep)
+    headings = {
+        "axis": "axes (a finished sweep can be extended along these)",
+        "fixed": "fixed (one value in a store)",
+        "free": "free (change no number)",
+    }
+    lines = ["settings, key=value:"]
+    for role, heading in headings.items():
+        lines.append(f" {heading}:")
+        for item in dataclasses.fields(Sweep):
+            if item.metadata["role"] == role:
+                default = ",".join(map(str, item.default)) if isinstance(item.default, tuple) else item.default
+                shown = f" [{default}]" if default not in ("", None) and role != "axis" else ""
+                lines.append(f"  {item.name + '=' + type_name(hints[item.name]):28} {item.metadata['help']}{shown}")
+    return "\n".join(lines)
+
+
+def _console() -> Console:
+    """The terminal as it is; wide where the output goes to a file or a pipe, so that lines stay whole."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def _sweep_and_store(options: argparse.Namespace) -> tuple[Sweep, Store]:
+    from orchestrator.store import Store
+
+    sweep = override(search_spaces.find(options.space)(), options.overrides)
+    return sweep, Store.open(options.store or f"results/{options.space}")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from orchestrator import driver
+
+    sweep, store = _sweep_and_store(options)
+    console = _console()
+    failures = driver.run(sweep, options.space, store, address=options.address, console=console)
+    _summarize(store, console)
+    for line in failures:
+        print(f"sweep.py: {line}", file=sys.stderr)
+    return FAILED if failures else DONE
+
+
+def _summarize(store: Store, console: Console) -> None:
+    """Results, report, table, and where everything is."""
+    from orchestrator import report, results
+    from orchestrator.store import REPORT, RESULTS
+    from orchestrator.tensorboard import log_directory
+
+    frame = results.collect(store)
+    results.write(store, frame)
+    report.write(store, frame)
+    final = results.at_budget(store, frame)
+    if not final.empty:
+        console.print(results.rich_table(results.by_budget(final)))
+    for label, text in (
+        ("results", f"{store.root}/{RESULTS}"),
+        ("report", f"{store.root}/{REPORT}"),
+        ("watch", shlex.join(["tensorboard", "--logdir", str(log_directory(store))])),
+    ):
+        console.print(f"{label:8} {text}", highlight=False, soft_wrap=True)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from orchestrator import plan as planning
+
+    sweep, store = _sweep_and_store(options)
+    store.refuse_mixing(sweep)
+    planned = planning.plan(sweep, store)
+    if options.json:
+        print(json.dumps([trial.to_json() for trial in planned], indent=1))
+        return DONE
+    _console().print(_plan_table(planned, store))
+    for action in ("train", "measure", "done"):
+        print(f"{action}: {sum(trial.action == action for trial in planned)}", end="  ")
+    flops = sum(t.config.flops(t.config.steps - t.from_step) for t in planned if t.action == "train")
+    print(f"FLOPs to spend: {flops:.3g}")
+    return DONE
+
+
+def _plan_table(planned: list[PlannedTrial], store: Store) -> Table:
+    table = Table(title=f"plan for {store.uri}", box=None)
+    for heading in ("trial", "action", "steps", "tokens", "FLOPs", "why"):
+        table.add_column(
+            heading, justify="right" if heading in ("steps", "tokens", "FLOPs") else "left", overflow="fold"
+        )
+    for trial in planned:
+        config = trial.config
+        steps = (
+            f"{trial.from_step}..{config.steps}" if trial.from_step and trial.action == "train" else f"{config.steps}"
+        )
+        numbers = (steps, f"{config.steps * config.tokens_per_step:,}", f"{config.flops(config.steps):.3g}")
+        table.add_row(trial.trial_id, trial.action, *numbers, trial.reason)
+    return table
+
+
+def _status(options: argparse.Namespace) -> int:
+    from orchestrator import plan as planning
+    from orchestrator.store import Store
+
+    store = Store.existing(options.store)
+    body = store.read_sweep()
+    assert body is not None, "an existing store has a sweep.json"
+    planned = planning.plan(Sweep.from_json(body["sweep"]), store)
+    table = Table(box=None)
+    for heading in ("trial", "state", "step", "measured", "why"):
+        table.add_column(heading, overflow="fold")
+    for trial in planned:
+        status = store.read_status(trial.trial_id)
+        state = status.state if status else ("interrupted" if trial.from_step else "waiting")
+        measured = len(store.measured_steps(trial.trial_id))
+        table.add_row(trial.trial_id, state, f"{trial.from_step}/{trial.config.steps}", f"{measured}", trial.reason)
+    _console().print(table)
+    failed = sum(trial.reason.startswith("failed") for trial in planned)
+    left = sum(trial.action != "done" for trial in planned)
+    print(f"{len(planned)} trials: {len(planned) - left} done, {left} left, of which {failed} failed")
+    return FAILED if failed else DONE
+
+
+def _report(options: argparse.Namespace) -> int:
+    from orchestrator.store import Store
+
+    _summarize(Store.existing(options.store), _console())
+    return DONE
+
+
+def _spaces(options: argparse.Namespace) -> int:
+    for name in search_spaces.names():
+        print(f"{name:16} {search_spaces.describe(name)}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Checkpoints of a trial: weights that ``transformers`` can load, and beside them what exact resumption needs.
+
+``checkpoints/step-00000128/`` holds ``config.json`` and ``model.safetensors``; ``training_state/step-00000128/`` holds
+the optimizer's moments and the RNG. They are apart because weights are kept and training states soon go. Learning rate
+and data position are functions of the step and need no state. No pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from trainables.storage import CorruptFileError, Folder
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import GPTNeoXForCausalLM
+
+CHECKPOINTS, TRAINING_STATE = "checkpoints", "training_state"
+KEPT_TRAINING_STATES = 2  # the newest, and one to fall back on should it be damaged
+
+
+def step_name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def committed_steps(trial: Folder, kind: str = CHECKPOINTS) -> list[int]:
+    """Steps of the committed folders of ``kind``, ascending. One that was cut off while written is not listed."""
+    matches = [re.fullmatch(r"step-(\d{8})", name) for name in (trial / kind).names()]
+    steps = [int(match[1]) for match in matches if match]
+    return [step for step in steps if (trial / kind / step_name(step)).is_committed()]
+
+
+def save(trial: Folder, step: int, model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer) -> None:
+    """Commit the training state, then the weights, then drop training states that nothing needs any more."""
+    import torch
+    from safetensors.torch import save as to_bytes
+
+    state = {
+        f"{index}.{key}": value.cpu()
+        for index, values in optimizer.state_dict()["state"].items()
+        for key, value in values.items()
+    }
+    state["rng"] = torch.get_rng_state()
+    (trial / TRAINING_STATE / step_name(step)).commit([("state.safetensors", to_bytes(state))], step=step)
+    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    files = [
+        ("config.json", model.config.to_json_string().encode()),
+        ("model.safetensors", to_bytes(weights, metadata={"format": "pt"})),
+    ]
+    (trial / CHECKPOINTS / step_name(step)).commit(files, step=step)
+    for old in committed_steps(trial, TRAINING_STATE)[:-KEPT_TRAINING_STATES]:
+        (trial / TRAINING_STATE / step_name(old)).delete()
+
+
+def load_weights(trial: Folder, step: int) -> dict[str, torch.Tensor]:
+    """The state dict at ``step``. Raises FileNotFoundError, CorruptFileError."""
+    from safetensors.torch import load
+
+    return load((trial / CHECKPOINTS / step_name(step)).read_committed("model.safetensors"))
+
+
+def resume(trial: Folder, model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer) -> int | None:
+    """Load the newest checkpoint that is whole, weights and training state; its step, or None where there is none."""
+    for step in reversed(committed_steps(trial, TRAINING_STATE)):
+        try:
+            state = _load_training_state(trial, step)
+            weights = load_weights(trial, step)
+        except (CorruptFileError, FileNotFoundError):
+            continue  # an older one gives the same numbers, later
+        import torch
+
+        model.load_state_dict(weights)
+        torch.set_rng_state(state.pop("rng"))
+        saved: dict[int, dict[str, Any]] = {}
+        for key, value in state.items():
+            index, name = key.split(".", 1)
+            saved.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": saved, "param_groups": optimizer.state_dict()["param_groups"]})
+        return step
+    return None
+
+
+def _load_training_state(trial: Folder, step: int) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load
+
+    return load((trial / TRAINING_STATE / step_name(step)).read_committed("state.safetensors"))

@@ -1,0 +1,119 @@
+"""A trial as plain data. Every field that changes its numbers is here, so the hash of it is the trial's identity."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trainables.budget import Budget, flops_per_token
+from trainables.storage import canonical_json, sha256
+
+LOOP_VERSION = 1  # raise it when a change to the training loop changes a trial's bits
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of a GPT-NeoX model (Pythia's architecture)."""
+
+    name: str
+    n_layers: int
+    d_model: int
+    n_heads: int
+    vocab_size: int
+    context: int
+    learning_rate: float
+    rotary_pct: float = 0.25
+
+    @property
+    def n_params_non_embedding(self) -> int:
+        d = self.d_model
+        return self.n_layers * (12 * d**2 + 13 * d) + 2 * d
+
+    @property
+    def n_params_total(self) -> int:
+        return self.n_params_non_embedding + 2 * self.vocab_size * self.d_model
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How a model is trained: batch, AdamW and learning-rate schedule."""
+
+    batch_size: int
+    learning_rate: float
+    schedule: Literal["cosine", "wsd"]
+    warmup: float
+    min_lr_ratio: float
+    decay: float
+    adam_beta1: float
+    adam_beta2: float
+    adam_eps: float
+    weight_decay: float
+    grad_clip: float
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """One training run: model, seeds, budget and everything else that determines its weights bit by bit."""
+
+    model: ModelConfig
+    init_seed: int
+    data_seed: int
+    budget: Budget
+    seq_len: int
+    optimization: Optimization
+    tokens: str  # fingerprint of the token store
+    threads: int
+    workers: int
+    seed: int  # the label under which the trial is compared; its effect is in init_seed and data_seed
+    checkpoint_every: int
+
+    @property
+    def flops_per_token(self) -> int:
+        return flops_per_token(self.model, self.seq_len)
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.optimization.batch_size * self.seq_len
+
+    @property
+    def steps(self) -> int:
+        return self.budget.steps(flops_per_token=self.flops_per_token, tokens_per_step=self.tokens_per_step)
+
+    @property
+    def budget_flops(self) -> float:
+        """The budget in FLOPs, also where it was given in tokens or steps."""
+        per_unit = {"flops": 1, "tokens": self.flops_per_token, "steps": self.flops(1)}[self.budget.unit]
+        return self.budget.amount * per_unit
+
+    @property
+    def blocks(self) -> int:
+        """Token blocks the trial reads."""
+        return self.steps * self.optimization.batch_size
+
+    def flops(self, step: int) -> int:
+        """FLOPs spent after ``step`` optimizer steps."""
+        return step * self.tokens_per_step * self.flops_per_token
+
+    @property
+    def trial_id(self) -> str:
+        """A readable slug and a hash of every field that changes the trial's numbers."""
+        identity = dataclasses.asdict(self) | {"loop_version": LOOP_VERSION}
+        del identity["checkpoint_every"], identity["seed"]
+        slug = f"{self.model.name}-{self.budget}".replace("+", "")
+        seeds = f"s{self.init_seed}" if self.init_seed == self.data_seed else f"i{self.init_seed}d{self.data_seed}"
+        return f"{slug}-{seeds}-{sha256(canonical_json(identity))[:8]}"
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TrialConfig:
+        return cls(
+            **data
+            | {
+                "model": ModelConfig(**data["model"]),
+                "budget": Budget(**data["budget"]),
+                "optimization": Optimization(**data["optimization"]),
+            }
+        )

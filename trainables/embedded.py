@@ -1,0 +1,76 @@
+"""The embedded corpus: text that ships with every CPython, so that a sweep needs no download. It is not the Pile."""
+
+from __future__ import annotations
+
+import ast
+import os
+import platform
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainables.shards import Document, write_shard
+from trainables.storage import canonical_json, sha256
+
+LANGUAGE_REFERENCE = "CPython language reference"
+SOURCE = "CPython standard library source"
+DOCSTRINGS = "CPython standard library docstrings"
+SHARDS = 4
+_NOT_LIBRARY = {"site-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__", "pydoc_data", "ensurepip"}
+
+
+def _modules() -> list[Path]:
+    found = []
+    for folder, subfolders, files in os.walk(sysconfig.get_paths()["stdlib"]):
+        subfolders[:] = [name for name in subfolders if name not in _NOT_LIBRARY]
+        found += [Path(folder, name) for name in files if name.endswith(".py")]
+    return sorted(found)
+
+
+def fingerprint() -> str:
+    """Names this Python's corpus without reading it: version and the files' names and sizes."""
+    files = [[path.name, path.stat().st_size] for path in _modules()]
+    return f"embedded-cpython-{platform.python_version()}-{sha256(canonical_json(files))[:12]}"
+
+
+def documents() -> Iterator[Document]:
+    """Each topic of the language reference, each module's docstrings, and each module's source without them."""
+    from pydoc_data.topics import topics
+
+    for text in topics.values():
+        yield Document(text, LANGUAGE_REFERENCE)
+    for path in _modules():
+        try:
+            source = path.read_text(encoding="utf-8")
+            docstrings, code = separate_docstrings(source)
+        except (UnicodeDecodeError, SyntaxError):  # a few modules are in another encoding or are templates
+            continue
+        if docstrings:
+            yield Document(docstrings, DOCSTRINGS)
+        if code.strip():
+            yield Document(code, SOURCE)
+
+
+def separate_docstrings(source: str) -> tuple[str, str]:
+    """A module's docstrings joined by blank lines, and its source without those lines. Raises SyntaxError."""
+    lines = source.splitlines(keepends=True)
+    found: list[str] = []
+    removed: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            docstring = ast.get_docstring(node)
+            if docstring:
+                found.append(docstring)
+                expression = node.body[0]
+                removed.update(range(expression.lineno - 1, expression.end_lineno or expression.lineno))
+    return "\n\n".join(found), "".join(line for index, line in enumerate(lines) if index not in removed)
+
+
+def write_shards(folder: Path) -> list[Path]:
+    """Write the corpus as Pile-format shards ``00.jsonl.zst`` ... in an order that mixes the domains evenly."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ordered = sorted(documents(), key=lambda document: sha256(document.text.encode()))
+    paths = [folder / f"{index:02d}.jsonl.zst" for index in range(SHARDS)]
+    for index, path in enumerate(paths):
+        write_shard(path, ordered[index::SHARDS])
+    return paths

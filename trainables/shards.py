@@ -1,0 +1,107 @@
+"""Pile-format shards: JSON lines of ``{"text": ..., "meta": {"pile_set_name": ...}}``, plain, gzip or zstandard."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from trainables.storage import sha256
+
+SUFFIXES = (".jsonl.zst", ".jsonl.gz", ".jsonl")
+SPLIT_VERSION = 1  # raise it when a document could change its split
+HELD_OUT_PERCENT = 5  # each of validation and test, by document hash
+
+
+class ShardError(ValueError):
+    """A shard that cannot be read; the message names file and line."""
+
+
+@dataclass(frozen=True)
+class Document:
+    text: str
+    domain: str
+
+    @property
+    def split(self) -> str:
+        """``train``, ``validation`` or ``test``: a function of the text alone, so that copies stay on one side."""
+        bucket = int(sha256(self.text.encode())[:8], 16) % 100
+        if bucket < HELD_OUT_PERCENT:
+            return "validation"
+        return "test" if bucket < 2 * HELD_OUT_PERCENT else "train"
+
+
+def find_shards(folder: str | Path) -> list[Path]:
+    """The shards in a folder (or the one shard named), sorted by name. Raises ShardError if there is none."""
+    root = Path(folder).expanduser()
+    if root.is_file() and root.name.endswith(SUFFIXES):
+        return [root]
+    shards = sorted(path for path in root.glob("*") if path.name.endswith(SUFFIXES)) if root.is_dir() else []
+    if not shards:
+        raise ShardError(f"{root}: no Pile-format shard there; expected files ending in {', '.join(SUFFIXES)}")
+    return shards
+
+
+def write_shard(path: Path, documents: Iterable[Document]) -> None:
+    """Write documents as ``.jsonl.zst``, the Pile's own packing; the file appears whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as raw, zstandard.ZstdCompressor(level=3).stream_writer(raw) as packed:
+        for document in documents:
+            line = {"text": document.text, "meta": {"pile_set_name": document.domain}}
+            packed.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    temporary.replace(path)
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.name.endswith(".zst"):
+        return io.BufferedReader(
+            zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+        )
+    return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+
+
+def read_documents(path: str | Path) -> Iterator[Document]:
+    """Stream a shard's documents in bounded memory (one line at a time).
+
+    Raises ShardError, naming file and line, for a shard that is empty, cut off or corrupt, and for a line that is not
+    UTF-8, not JSON, or has no ``text``.
+    """
+    path = Path(path)
+    number = 0
+    try:
+        with _open(path) as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _parse(line, path, number)
+    except (zstandard.ZstdError, gzip.BadGzipFile, EOFError, OSError) as error:
+        raise ShardError(
+            f"{path}, after line {number}: cannot be decompressed ({error}); fetch the file anew"
+        ) from error
+    if number == 0:
+        raise ShardError(f"{path}: the shard is empty; fetch it anew or remove it")
+
+
+def _parse(line: bytes, path: Path, number: int) -> Document:
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ShardError(f"{path}, line {number}: not valid UTF-8 (byte {error.start} of the line)") from error
+    except json.JSONDecodeError as error:
+        raise ShardError(f"{path}, line {number}: not valid JSON ({error.msg}, column {error.colno})") from error
+    text = record.get("text") if isinstance(record, dict) else None
+    if not isinstance(text, str):
+        raise ShardError(f'{path}, line {number}: no "text" string; a Pile document is {{"text": ..., "meta": ...}}')
+    if not text.isascii():  # JSON can spell half a surrogate pair, which is no character and has no UTF-8 form
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ShardError(f"{path}, line {number}: an unpaired surrogate at character {error.start}") from error
+    meta = record.get("meta")
+    domain = meta.get("pile_set_name") if isinstance(meta, dict) else None
+    return Document(text, domain if isinstance(domain, str) else "all")

@@ -1,0 +1,154 @@
+"""Atomic, hashed files in a folder on any ``pyarrow.fs`` file system.
+
+A reader never sees half a file: locally a file is written beside its place and renamed over it; an object store
+publishes an object only when it is complete. A folder of several files counts as committed once its
+``manifest.json`` (sizes and sha256, written last) is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+MANIFEST = "manifest.json"
+
+
+class CorruptFileError(ValueError):
+    """A stored file is not what was written: cut short, changed, or not in our format."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """``value`` as the one JSON text that equal values share: sorted keys, no spaces, UTF-8.
+
+    Raises TypeError for anything JSON cannot say exactly (a set, a callable, a NaN would hash differently each time).
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, named by a path or a URI; it need not exist yet."""
+
+    filesystem: fs.FileSystem
+    path: str
+
+    @classmethod
+    def open(cls, uri: str | os.PathLike[str]) -> Folder:
+        """The folder at a local path or any URI that ``pyarrow.fs`` knows (``s3://``, ``gs://``, ``file://``).
+
+        Raises ValueError for a URI of no known scheme.
+        """
+        text = os.fspath(uri)
+        if "://" not in text:
+            return cls(fs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+        try:
+            filesystem, path = fs.FileSystem.from_uri(text)
+        except Exception as error:
+            raise ValueError(f"{text}: not a path or a URI that pyarrow can open ({error})") from error
+        return cls(filesystem, path.rstrip("/"))
+
+    def __truediv__(self, name: str) -> Folder:
+        return Folder(self.filesystem, f"{self.path}/{name}")
+
+    @property
+    def is_local(self) -> bool:
+        return bool(self.filesystem.type_name == "local")
+
+    @property
+    def name(self) -> str:
+        return self.path.rsplit("/", 1)[-1]
+
+    def __str__(self) -> str:
+        return self.path if self.is_local else f"{self.filesystem.type_name}://{self.path}"
+
+    def exists(self, name: str = "") -> bool:
+        target = f"{self.path}/{name}" if name else self.path
+        return bool(self.filesystem.get_file_info(target).type != fs.FileType.NotFound)
+
+    def names(self) -> list[str]:
+        """Names of the files and folders directly inside, sorted; empty where the folder does not exist."""
+        infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        return sorted(info.base_name for info in infos if ".tmp-" not in info.base_name)
+
+    def read(self, name: str) -> bytes:
+        """The file's bytes. Raises FileNotFoundError."""
+        with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
+            return stream.read()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write the whole file or nothing; an older file of that name is replaced at once."""
+        if self.is_local:
+            self._write_local(Path(self.path) / name, data)
+            return
+        with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
+            stream.write(data)
+
+    @staticmethod
+    def _write_local(target: Path, data: bytes) -> None:
+        temporary = target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex[:8]}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def delete(self, name: str = "") -> None:
+        """Delete a file or a whole folder; nothing happens where there is none."""
+        target = f"{self.path}/{name}" if name else self.path
+        kind = self.filesystem.get_file_info(target).type
+        if kind == fs.FileType.Directory:
+            self.filesystem.delete_dir(target)
+        elif kind == fs.FileType.File:
+            self.filesystem.delete_file(target)
+
+    def write_json(self, name: str, body: dict[str, Any]) -> None:
+        """Write a record that carries its own sha256, so that :meth:`read_json` notices any change."""
+        record = {**body, "sha256": sha256(canonical_json(body))}
+        self.write(name, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A record written by :meth:`write_json`. Raises FileNotFoundError, CorruptFileError."""
+        try:
+            body = json.loads(self.read(name))
+            digest = body.pop("sha256")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise CorruptFileError(f"{self}/{name}: not a record of ours ({error!r})") from error
+        if sha256(canonical_json(body)) != digest:
+            raise CorruptFileError(f"{self}/{name}: its content does not match its sha256; delete it to make it anew")
+        return dict(body)
+
+    def commit(self, files: Iterable[tuple[str, bytes]], **about: Any) -> None:
+        """Write several files and then the manifest that makes them count. Streams: one file in memory at a time."""
+        entries = {}
+        for name, data in files:
+            self.write(name, data)
+            entries[name] = {"bytes": len(data), "sha256": sha256(data)}
+        self.write_json(MANIFEST, {"files": entries, **about})
+
+    def is_committed(self) -> bool:
+        return self.exists(MANIFEST)
+
+    def read_committed(self, name: str) -> bytes:
+        """A file of a committed folder, checked against the manifest. Raises FileNotFoundError, CorruptFileError."""
+        entry = self.read_json(MANIFEST)["files"][name]
+        data = self.read(name)
+        if len(data) != entry["bytes"] or sha256(data) != entry["sha256"]:
+            raise CorruptFileError(f"{self}/{name}: {len(data)} bytes that do not match the manifest's sha256")
+        return data

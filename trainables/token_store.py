@@ -1,0 +1,168 @@
+"""The token store: packed, fixed-length token blocks in Parquet, read in an order that is a pure function.
+
+A block holds ``seq_len + 1`` token ids (inputs and targets overlap by all but one) of one domain. Blocks keep the order
+of the stream and lie in parts of ``WINDOW`` blocks. Training visits the parts in order and shuffles within each part by
+(data_seed, epoch, part): the order up to any step does not depend on how much of the corpus was ingested, so a sweep
+can be extended by larger budgets, and a trial needs just one part in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainables.storage import CorruptFileError, Folder, sha256
+
+WINDOW = 1024  # blocks per part; at 2049 uint16 tokens a part is 4 MB
+META = "tokens.json"
+TOKENIZER = "tokenizer.json"
+HELD_OUT_SPLITS = ("validation", "test")
+HELD_OUT_BLOCKS = 128  # of each; the first of the stream, so that ingesting more never changes them
+HELD_OUT_BLOCKS_PER_DOCUMENT = 4  # a held-out document is cut here, or one long file would be the whole split
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Packed blocks: ``tokens`` (blocks, seq_len + 1) and the domain of each block."""
+
+    tokens: np.ndarray
+    domains: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass
+class Packer:
+    """Concatenates a split's documents per domain and cuts blocks; a part is handed on as soon as it is full."""
+
+    length: int
+    dtype: np.dtype
+    end_of_text: int
+    size: int
+    write: Callable[[int, Blocks], None]
+    parts: int = 0
+    blocks: int = 0  # handed on
+    _pending: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    _pending_length: dict[str, int] = field(default_factory=dict)
+    _blocks: list[np.ndarray] = field(default_factory=list)
+    _domains: list[str] = field(default_factory=list)
+
+    def add(self, domain: str, ids: np.ndarray) -> None:
+        """Append one document and its end-of-text token."""
+        pieces = self._pending.setdefault(domain, [])
+        pieces += [ids.astype(self.dtype), np.array([self.end_of_text], dtype=self.dtype)]
+        length = self._pending_length.get(domain, 0) + len(ids) + 1
+        if length >= self.length:
+            joined = np.concatenate(pieces)
+            whole = len(joined) // self.length
+            self._blocks.extend(joined[: whole * self.length].reshape(whole, self.length))
+            self._domains.extend([domain] * whole)
+            self._pending[domain] = [joined[whole * self.length :]]
+            length = len(joined) - whole * self.length
+            while len(self._blocks) >= self.size:
+                self._hand_on(self.size)
+        self._pending_length[domain] = length
+
+    def finish(self) -> None:
+        """Hand on the last, partial part; a tail shorter than one block is dropped."""
+        if self._blocks:
+            self._hand_on(len(self._blocks))
+
+    def _hand_on(self, count: int) -> None:
+        self.write(self.parts, Blocks(np.stack(self._blocks[:count]), tuple(self._domains[:count])))
+        self.parts += 1
+        self.blocks += count
+        del self._blocks[:count], self._domains[:count]
+
+
+def part_name(split: str, index: int) -> str:
+    return f"{split}-{index:06d}.parquet"
+
+
+def encode_part(blocks: Blocks) -> bytes:
+    """A part as Parquet: column ``tokens`` (fixed-size list of uint16 or uint32) and ``domain`` (dictionary)."""
+    values = pa.array(blocks.tokens.reshape(-1))
+    table = pa.table(
+        {
+            "tokens": pa.FixedSizeListArray.from_arrays(values, blocks.tokens.shape[1]),
+            "domain": pa.array(blocks.domains).dictionary_encode(),
+        }
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def decode_part(data: bytes) -> Blocks:
+    table = pq.read_table(pa.BufferReader(data)).combine_chunks()
+    tokens = table.column("tokens").combine_chunks()
+    array = tokens.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    return Blocks(array, tuple(table.column("domain").to_pylist()))
+
+
+@dataclass
+class TokenStore:
+    """A prepared token store. Raises ValueError from :meth:`open` where there is none."""
+
+    folder: Folder
+    meta: dict[str, Any]
+    _window: tuple[tuple[int, int, int], np.ndarray] | None = None  # (data_seed, epoch, part) and its shuffled blocks
+
+    @classmethod
+    def open(cls, folder: Folder) -> TokenStore:
+        if not folder.exists(META):
+            raise ValueError(f"{folder}: no token store there ({META} is missing)")
+        return cls(folder, folder.read_json(META))
+
+    @property
+    def train_blocks(self) -> int:
+        return int(self.meta["train"]["blocks"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole corpus was ingested, so that training beyond it means further epochs."""
+        return bool(self.meta["complete"])
+
+    def serves(self, blocks: int) -> bool:
+        """Whether a trial that reads ``blocks`` blocks finds them all here (or may go round again)."""
+        return self.train_blocks >= blocks or (self.complete and self.train_blocks > 0)
+
+    def read_part(self, split: str, index: int) -> Blocks:
+        """One part, checked against its sha256. Raises CorruptFileError."""
+        name = part_name(split, index)
+        data = self.folder.read(name)
+        if sha256(data) != self.meta[split]["sha256"][index]:
+            raise CorruptFileError(f"{self.folder}/{name}: does not match its sha256; delete it and run again")
+        return decode_part(data)
+
+    def held_out(self, split: str, limit: int) -> Blocks:
+        """The first ``limit`` blocks of a held-out split (they always fit one part)."""
+        part = self.read_part(split, 0)
+        return Blocks(part.tokens[:limit], part.domains[:limit])
+
+    def batch(self, *, data_seed: int, start: int, count: int) -> np.ndarray:
+        """Blocks ``start .. start + count`` of the training order, shape (count, seq_len + 1), int64.
+
+        Raises ValueError where the store is too small and the corpus goes on.
+        """
+        if not self.serves(start + count):
+            raise ValueError(
+                f"{self.folder}: holds {self.train_blocks} training blocks, {start + count} are needed; "
+                "run the sweep again so that more of the corpus is ingested"
+            )
+        return np.stack([self._block(data_seed, position) for position in range(start, start + count)])
+
+    def _block(self, data_seed: int, position: int) -> np.ndarray:
+        epoch, offset = divmod(position, self.train_blocks)
+        index, place = divmod(offset, WINDOW)
+        key = (data_seed, epoch, index)
+        if self._window is None or self._window[0] != key:
+            tokens = self.read_part("train", index).tokens
+            self._window = (key, tokens[np.random.default_rng(key).permutation(len(tokens))])
+        return self._window[1][place].astype(np.int64)
