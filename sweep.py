@@ -32,7 +32,7 @@ EXIT_CODES = """exit codes:
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser().parse_args(arguments or ["run", "quickstart"])
+    options = _parse(arguments or ["run", "quickstart"])
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         code: int = options.command(options)
@@ -44,6 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
         again = shlex.join(["python", "sweep.py", *arguments])
         print(f"\nsweep.py: interrupted; everything so far is kept. Go on with: {again}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    """argparse takes a list of positionals only in one piece; settings may stand on both sides of an option."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (not hasattr(options, "overrides") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

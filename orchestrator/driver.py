@@ -49,10 +49,10 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
     for trial in planned:
         store.write_trial(trial.config)
     write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
-    size = sweep.evaluators or min(EVALUATORS_AT_MOST, usable_cpus())
+    size = (sweep.evaluators or min(EVALUATORS_AT_MOST, usable_cpus())) if sweep.metrics else 0
     with ray_running(address, evaluators=size, distributed=sweep.workers > 1):
         prepare_tokens(sweep, store, todo, console)
-        pool = EvaluatorPool.start(store, size, probe_sequences=sweep.probe_sequences, probe_points=sweep.probe_points)
+        pool = EvaluatorPool.start(store, sweep, size)
         with Display(console) as display:
             collector = Collector(store, sweep, planned, pool, display)
             _train_and_measure(sweep, store, [trial for trial in todo if trial.action == "train"], collector)

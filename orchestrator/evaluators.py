@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from trainables.config import TrialConfig
 
@@ -93,14 +94,14 @@ class EvaluatorPool:
     _running: dict[Any, tuple[Any, Request]] = field(default_factory=dict)
 
     @classmethod
-    def start(cls, store: Store, size: int, *, probe_sequences: int, probe_points: int) -> EvaluatorPool:
+    def start(cls, store: Store, sweep: Sweep, size: int) -> EvaluatorPool:
         """Needs a running Ray. Call it outside any Tune trial: a trial's placement group would capture the actors."""
         import ray
 
         own = EVALUATOR_RESOURCE in ray.cluster_resources()
         options: dict[str, Any] = {"num_cpus": 0, "resources": {EVALUATOR_RESOURCE: 1}} if own else {"num_cpus": 1}
         actor = ray.remote(**options, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)
-        actors = [actor.remote(store.uri, probe_sequences, probe_points) for _ in range(size)]
+        actors = [actor.remote(store.uri, sweep.probe_sequences, sweep.probe_points) for _ in range(size)]
         return cls(actors, _idle=list(actors))
 
     @property

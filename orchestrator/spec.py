@@ -42,7 +42,7 @@ class Sweep:
     seeds: tuple[int, ...] = _field((0, 1, 2), "axis", "each seeds a trial's initialisation and data order")
     budgets: tuple[Budget, ...] = _field((), "axis", "what a trial may spend: 1e11 (FLOPs), 3e6tokens or 200steps")
     metrics: tuple[str, ...] = _field(
-        tuple(metrics.registry()), "axis", "what every checkpoint is measured by: " + ", ".join(metrics.registry())
+        tuple(metrics.registry()), "axis", "what checkpoints are measured by, or none: " + ", ".join(metrics.registry())
     )
     init_seed: int | None = _field(None, "fixed", "hold the initialisation at this seed while `seeds` varies the data")
     data_seed: int | None = _field(None, "fixed", "hold the data order at this seed while `seeds` varies the init")
@@ -150,7 +150,7 @@ def _check(sweep: Sweep) -> None:
             raise SpecError(f"{item.name}={value}: must be a finite number")
     for name in fields_by_role("axis"):
         values = getattr(sweep, name)
-        if not values:
+        if not values and name != "metrics":
             raise SpecError(f"{name}: needs at least one value")
         if len(set(values)) < len(values):
             raise SpecError(f"{name}={','.join(map(str, values))}: a value is given twice")
@@ -222,6 +222,8 @@ def override(sweep: Sweep, assignments: Sequence[str]) -> Sweep:
 def _parse(text: str, hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
+        if text.lower() == "none":
+            return ()
         return tuple(_parse(part.strip(), arguments[0]) for part in text.split(",") if part.strip())
     if origin in (typing.Union, types.UnionType):
         return None if text.lower() == "none" else _parse(text, arguments[0])
