@@ -1,6 +1,6 @@
 """FLOPs per token, counted from the configuration, against torch's FlopCounterMode on the real model.
 
-    python benchmarks/flops.py
+python benchmarks/flops.py
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def recipe_trial(settings: dict[str, Any]) -> None:
 
 
 def recipe(store: str, scratch: str) -> None:
-    """(c): two trials at a time. Logical CPUs for two drivers, two workers and Ray Data; the cores are what they are."""
+    """(c): two trials at a time, with logical CPUs for two drivers, two workers and Ray Data."""
     import ray
     from ray import tune
 

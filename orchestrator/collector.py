@@ -124,22 +124,13 @@ class Collector:
             tokens=steps,
             tokens_total=sum((t.config.steps - t.from_step) * t.config.tokens_per_step for t in training),
             evaluations=self.measured,
-            evaluations_total=sum(self._expected(trial) for trial in self.planned.values()),
+            evaluations_total=sum(expected_evaluations(trial) for trial in self.planned.values()),
             evaluations_queued=self.pool.outstanding,
         )
 
     def _step(self, trial: PlannedTrial) -> int:
         watched = self.watched.get(trial.trial_id)
         return watched.step if watched else trial.from_step
-
-    @staticmethod
-    def _expected(trial: PlannedTrial) -> int:
-        """Evaluations of this run: checkpoints still to come, and those that are there and not measured."""
-        config = trial.config
-        steps = checkpoint_steps(config.optimization, config.steps, config.checkpoint_every)
-        fresh = not trial.unmeasured and not trial.from_step and trial.action == "train"
-        coming = [step for step in steps if step > trial.from_step or fresh] if trial.action == "train" else []
-        return len(coming) + len([step for step, _ in trial.unmeasured if step not in coming])
 
     def _failed(self, trial_id: str) -> bool:
         status = self.store.read_status(trial_id)
@@ -161,3 +152,12 @@ class Collector:
                 log = f"{self.store.trial(trial_id)}/{ERROR_LOG}"
                 lines.append(f"{trial_id} failed at step {status.step}: {status.reason} (log: {log})")
         return lines + self._messages
+
+
+def expected_evaluations(trial: PlannedTrial) -> int:
+    """Evaluations of this run: checkpoints still to come, and those that are there and not measured."""
+    config = trial.config
+    steps = checkpoint_steps(config.optimization, config.steps, config.checkpoint_every)
+    waiting = {step for step, _ in trial.unmeasured}
+    coming = [step for step in steps if step not in trial.checkpoints] if trial.action == "train" else []
+    return len(waiting.union(coming))

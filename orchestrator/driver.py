@@ -46,16 +46,19 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
         f"{sum(t.action == 'measure' for t in todo)} to measure, {len(planned) - len(todo)} done already"
     )
     store.write_sweep(space, sweep, provenance.collect())
-    for trial in planned:
-        store.write_trial(trial.config)
-    write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
     size = (sweep.evaluators or min(EVALUATORS_AT_MOST, usable_cpus())) if sweep.metrics else 0
     with ray_running(address, evaluators=size, distributed=sweep.workers > 1):
         prepare_tokens(sweep, store, todo, console)
+        for trial in planned:
+            store.write_trial(trial.config)
+        write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
         pool = EvaluatorPool.start(store, sweep, size)
-        with Display(console) as display:
-            collector = Collector(store, sweep, planned, pool, display)
-            _train_and_measure(sweep, store, [trial for trial in todo if trial.action == "train"], collector)
+        try:
+            with Display(console) as display:
+                collector = Collector(store, sweep, planned, pool, display)
+                _train_and_measure(sweep, store, [trial for trial in todo if trial.action == "train"], collector)
+        finally:
+            pool.stop()
     return collector.failures()
 
 
@@ -141,6 +144,7 @@ def tune_trials(
 
     from orchestrator.trials import run_trial
 
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     cluster = ray.cluster_resources()
     gpu = cluster.get("GPU", 0) >= 1
     per_trial = sweep.threads * sweep.workers

@@ -59,9 +59,6 @@ class Evaluator:
         self.probe_sequences, self.probe_points = probe_sequences, probe_points
         self.measurers: dict[str, Any] = {}
 
-    def ready(self) -> bool:
-        return True
-
     def measure(self, trial_id: str, step: int, names: tuple[str, ...]) -> list[dict[str, Any]]:
         config = self.store.read_trial(trial_id)
         found: list[dict[str, Any]] = self._measurer(config).measure(config, self.store.trial(trial_id), step, names)
@@ -103,6 +100,13 @@ class EvaluatorPool:
         actor = ray.remote(**options, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)
         actors = [actor.remote(store.uri, sweep.probe_sequences, sweep.probe_points) for _ in range(size)]
         return cls(actors, _idle=list(actors))
+
+    def stop(self) -> None:
+        """End the actors, whatever they are doing: what they have not written is planned again."""
+        import ray
+
+        for actor in self.actors:
+            ray.kill(actor)
 
     @property
     def outstanding(self) -> int:

@@ -17,12 +17,16 @@ Action = Literal["done", "train", "measure"]
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial, what will run of it, and why. ``unmeasured``: (step, metric names) of checkpoints already there."""
+    """A trial, what will run of it, and why.
+
+    checkpoints: the steps already in the store; unmeasured: those with metrics missing, and which.
+    """
 
     config: TrialConfig
     action: Action
     reason: str
     from_step: int
+    checkpoints: tuple[int, ...]
     unmeasured: tuple[tuple[int, tuple[str, ...]], ...]
 
     @property
@@ -55,16 +59,16 @@ def plan(sweep: Sweep, store: Store) -> list[PlannedTrial]:
 def _plan_trial(config: TrialConfig, names: tuple[str, ...], store: Store) -> PlannedTrial:
     folder = store.trial(config.trial_id)
     status = store.read_status(config.trial_id)
-    steps = committed_steps(folder)
+    steps = tuple(committed_steps(folder))
     unmeasured = tuple((step, missing) for step in steps if (missing := unmeasured_metrics(store, config, step, names)))
     resumable = [step for step in committed_steps(folder, TRAINING_STATE) if step in steps]
     from_step = max(resumable, default=0)
     if status is not None and status.state == "done" and config.steps in steps:
         if not unmeasured:
-            return PlannedTrial(config, "done", "trained and measured", config.steps, ())
+            return PlannedTrial(config, "done", "trained and measured", config.steps, steps, ())
         counts = Counter(name for _, missing in unmeasured for name in missing)
         listed = ", ".join(f"{name} x {count}" for name, count in counts.items())
-        return PlannedTrial(config, "measure", f"not measured yet: {listed}", config.steps, unmeasured)
+        return PlannedTrial(config, "measure", f"not measured yet: {listed}", config.steps, steps, unmeasured)
     if status is not None and status.state == "failed":
         reason = f"failed at step {status.step}: {(status.reason or '').splitlines()[0]}; again from step {from_step}"
     elif status is not None:
@@ -73,7 +77,7 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], store: Store) -> Pl
         reason = f"interrupted; goes on from step {from_step}"
     else:
         reason = "not in the store yet"
-    return PlannedTrial(config, "train", reason, from_step, unmeasured)
+    return PlannedTrial(config, "train", reason, from_step, steps, unmeasured)
 
 
 def unmeasured_metrics(store: Store, config: TrialConfig, step: int, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -56,10 +56,11 @@ class Display:
 
     def __enter__(self) -> Display:
         if self.console.is_terminal:
-            columns = (TextColumn("{task.description:12}"), BarColumn(bar_width=28), TextColumn("{task.fields[text]}"))
-            self._bars = Progress(*columns, console=self.console, transient=False)
+            columns = (TextColumn("{task.description:11}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
+            self._bars = Progress(*columns, console=self.console)
             self._bars.start()
-            self._ids = [self._bars.add_task(name, total=None, text="starting") for name in ("training", "evaluations")]
+            names = ("trials", "tokens", "evaluations")
+            self._ids = [self._bars.add_task(name, total=None, text="starting") for name in names]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,18 +69,20 @@ class Display:
 
     def update(self, counts: Counts) -> None:
         now = time.time()
-        training, evaluating = self._texts(counts, now)
+        trials, tokens, evaluations = self._texts(counts, now)
         if self._bars:
             for task, done, total, text in (
-                (self._ids[0], counts.tokens, counts.tokens_total, training),
-                (self._ids[1], counts.evaluations, counts.evaluations_total, evaluating),
+                (self._ids[0], counts.done, counts.trials, trials),
+                (self._ids[1], counts.tokens, counts.tokens_total, tokens),
+                (self._ids[2], counts.evaluations, counts.evaluations_total, evaluations),
             ):
                 self._bars.update(task, completed=done, total=max(1, total), text=text)
         elif now - self._printed >= PLAIN_INTERVAL_S:
             self._printed = now
-            self.console.print(f"{time.strftime('%H:%M:%S')} {training} | evaluations {evaluating}", highlight=False)
+            line = f"{time.strftime('%H:%M:%S')} trials {trials} | {tokens} | evaluations {evaluations}"
+            self.console.print(line, highlight=False)
 
-    def _texts(self, counts: Counts, now: float) -> tuple[str, str]:
+    def _texts(self, counts: Counts, now: float) -> tuple[str, str, str]:
         self._recent = [*(point for point in self._recent if now - point[0] < 15), (now, counts.tokens)]
         then, before = self._recent[0]
         rate = (counts.tokens - before) / (now - then) if now > then else 0.0
@@ -88,10 +91,10 @@ class Display:
             self._evaluations.seconds_left(now, counts.evaluations, counts.evaluations_total),
         ]
         known = [seconds for seconds in left if seconds is not None]
-        trials = f"trials {counts.done}/{counts.trials} done, {counts.running} running, {counts.failed} failed"
+        trials = f"{counts.done}/{counts.trials} done, {counts.running} running, {counts.failed} failed"
         time_left = f", about {clock(max(known))} left" if known else ""
         evaluated = f"{counts.evaluations}/{counts.evaluations_total}, {counts.evaluations_queued} queued"
-        return f"{trials}, {rate:,.0f} tokens/s{time_left}", evaluated
+        return trials, f"{rate:,.0f} tokens/s{time_left}", evaluated
 
 
 def clock(seconds: float) -> str:

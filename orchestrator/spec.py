@@ -20,7 +20,7 @@ from trainables.budget import Budget
 from trainables.config import Optimization, TrialConfig
 from trainables.ingest import BPE, EMBEDDED, TokenSpec
 from trainables.models import MODELS
-from trainables.schedules import warmup_steps
+from trainables.schedules import decay_start, warmup_steps
 from trainables.token_store import HELD_OUT_BLOCKS
 
 Role = Literal["axis", "fixed", "free"]
@@ -98,7 +98,7 @@ class Sweep:
                 seq_len=self.seq_len,
             )
         except ValueError as error:
-            raise SpecError(f"corpus={self.corpus}: {error}") from error
+            raise SpecError(str(error)) from error
 
     def _trial(self, model: str, seed: int, budget: Budget, tokens: str) -> TrialConfig:
         shape = MODELS[model]
@@ -196,8 +196,9 @@ def _check_trial(config: TrialConfig) -> None:
             f"batch_size={config.optimization.batch_size} x seq_len={config.seq_len} costs {needed:.3g} FLOPs"
         )
     warmup = warmup_steps(config.optimization, config.steps)
-    if warmup > config.steps:
-        raise SpecError(f"budgets={config.budget}: buys {config.steps} steps, fewer than the {warmup} of warmup")
+    room = decay_start(config.optimization, config.steps) if config.optimization.schedule == "wsd" else config.steps
+    if warmup > room:
+        raise SpecError(f"budgets={config.budget}: leaves {room} steps before the decay, fewer than warmup={warmup}")
 
 
 def override(sweep: Sweep, assignments: Sequence[str]) -> Sweep:

@@ -121,7 +121,7 @@ class Store:
         """Record the sweep; axes keep the values they had, since their trials are still here."""
         known = self.read_sweep()
         merged = sweep.to_json()
-        if known:
+        if known and self.trial_ids():
             for name in fields_by_role("axis"):
                 merged[name] = known["sweep"][name] + [v for v in merged[name] if v not in known["sweep"][name]]
         body = {
@@ -137,7 +137,7 @@ class Store:
     def refuse_mixing(self, sweep: Sweep) -> None:
         """Raises SpecError, naming the field and both values, where ``sweep`` would mix with other results here."""
         known = self.read_sweep()
-        if known is None:
+        if known is None or not self.trial_ids():
             return
         changes = [
             (name, known["sweep"].get(name), value)

@@ -20,6 +20,7 @@ class Budget:
     unit: Unit = "flops"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "amount", float(self.amount))  # 24 and 24.0 are one budget and must hash alike
         if not 0 < self.amount < float("inf"):
             raise ValueError(f"budget {self.amount!r} {self.unit}: must be a positive, finite number")
 
@@ -32,7 +33,9 @@ class Budget:
         return cls(float(match[1]), match[2] or "flops")  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        return f"{self.amount:g}" + ("" if self.unit == "flops" else self.unit)
+        short = f"{self.amount:g}"
+        amount = short if float(short) == self.amount else repr(self.amount)
+        return amount.replace("+", "") + ("" if self.unit == "flops" else self.unit)
 
     def steps(self, *, flops_per_token: int, tokens_per_step: int) -> int:
         """Whole optimizer steps that the budget buys, rounded down."""

@@ -51,6 +51,11 @@ class Optimization:
     weight_decay: float
     grad_clip: float
 
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            if item.type == "float":  # 1 and 1.0 are one setting and must hash alike
+                object.__setattr__(self, item.name, float(getattr(self, item.name)))
+
 
 @dataclass(frozen=True)
 class TrialConfig:
@@ -100,9 +105,8 @@ class TrialConfig:
         """A readable slug and a hash of every field that changes the trial's numbers."""
         identity = dataclasses.asdict(self) | {"loop_version": LOOP_VERSION}
         del identity["checkpoint_every"], identity["seed"]
-        slug = f"{self.model.name}-{self.budget}".replace("+", "")
         seeds = f"s{self.init_seed}" if self.init_seed == self.data_seed else f"i{self.init_seed}d{self.data_seed}"
-        return f"{slug}-{seeds}-{sha256(canonical_json(identity))[:8]}"
+        return f"{self.model.name}-{self.budget}-{seeds}-{sha256(canonical_json(identity))[:8]}"
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import platform
 import sysconfig
@@ -16,6 +17,7 @@ LANGUAGE_REFERENCE = "CPython language reference"
 SOURCE = "CPython standard library source"
 DOCSTRINGS = "CPython standard library docstrings"
 SHARDS = 4
+CORPUS_VERSION = 1  # raise it when a change here changes the text
 _NOT_LIBRARY = {"site-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__", "pydoc_data", "ensurepip"}
 
 
@@ -30,7 +32,7 @@ def _modules() -> list[Path]:
 def fingerprint() -> str:
     """Names this Python's corpus without reading it: version and the files' names and sizes."""
     files = [[path.name, path.stat().st_size] for path in _modules()]
-    return f"embedded-cpython-{platform.python_version()}-{sha256(canonical_json(files))[:12]}"
+    return f"embedded{CORPUS_VERSION}-cpython-{platform.python_version()}-{sha256(canonical_json(files))[:12]}"
 
 
 def documents() -> Iterator[Document]:
@@ -53,7 +55,7 @@ def documents() -> Iterator[Document]:
 
 def separate_docstrings(source: str) -> tuple[str, str]:
     """A module's docstrings joined by blank lines, and its source without those lines. Raises SyntaxError."""
-    lines = source.splitlines(keepends=True)
+    lines = io.StringIO(source).readlines()  # splitlines() also breaks where Python's parser does not
     found: list[str] = []
     removed: set[int] = set()
     for node in ast.walk(ast.parse(source)):

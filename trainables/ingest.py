@@ -48,7 +48,9 @@ class TokenSpec:
 
     @classmethod
     def of(cls, *, corpus: str, tokenizer: str, vocab_size: int, seq_len: int) -> TokenSpec:
-        """Raises ShardError (a ValueError) for a corpus that is not there."""
+        """Raises ValueError for a corpus (then a ShardError) or a tokenizer that is not there."""
+        if tokenizer != BPE and not Path(tokenizer).expanduser().is_file():
+            raise ValueError(f"tokenizer {tokenizer}: no such file; give `{BPE}` or the path of a tokenizer.json")
         return cls(corpus, corpus_fingerprint(corpus), tokenizer, vocab_size, seq_len)
 
     @property
@@ -57,7 +59,9 @@ class TokenSpec:
         identity = asdict(self) | {"split_version": SPLIT_VERSION, "window": WINDOW}
         identity["held_out"] = (HELD_OUT_BLOCKS, HELD_OUT_BLOCKS_PER_DOCUMENT)
         del identity["corpus"]
-        if self.tokenizer != BPE:
+        if self.tokenizer == BPE:
+            identity["training_bytes"] = tokenizing.TRAINING_BYTES
+        else:
             identity["tokenizer"] = sha256(Path(self.tokenizer).expanduser().read_bytes())
         return sha256(canonical_json(identity))[:12]
 
@@ -135,7 +139,10 @@ def tokenized_documents(shards: Iterable[Path], tokenizer_json: str) -> Iterator
             for index, (split, domain) in enumerate(zip(splits, domains, strict=True)):
                 yield split, domain, batch.column("ids")[index].values.to_numpy()
     except Exception as error:
-        raise _shard_error(error) or error from error
+        found = _shard_error(error)
+        if found is None:
+            raise
+        raise found from error
 
 
 def _shard_error(error: BaseException) -> ShardError | None:
@@ -154,6 +161,7 @@ def tokenize_shard(row: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(str(row["tokenizer"][0]))
+    tokenizer.encode_special_tokens = True  # a text that mentions <|endoftext|> does not end there
     batch = []
     for document in read_documents(str(row["shard"][0])):
         batch.append(document)

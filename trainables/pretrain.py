@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from trainables import checkpoint, models
 from trainables.config import TrialConfig
 from trainables.schedules import checkpoint_steps, learning_rate
-from trainables.step_log import StepLog
+from trainables.step_log import StepLog, TrainingDivergedError
 from trainables.storage import Folder
 from trainables.token_store import TokenStore
 
@@ -51,8 +51,15 @@ def pretrain(config: TrialConfig, trial: Folder, tokens: TokenStore) -> int:
             if done in keep or log.due:
                 log.flush()
             if done in keep:
+                _require_finite(model, done)
                 checkpoint.save(trial, done, model, optimizer)
     return config.steps
+
+
+def _require_finite(model: torch.nn.Module, step: int) -> None:
+    """An update can overflow after a loss and a gradient that were finite; such weights are no checkpoint."""
+    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        raise TrainingDivergedError(f"step {step}: weights are no longer finite; lower learning_rate for this trial")
 
 
 def _adamw(model: torch.nn.Module, config: TrialConfig) -> torch.optim.AdamW:

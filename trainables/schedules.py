@@ -13,12 +13,17 @@ def warmup_steps(optimization: Optimization, total: int) -> int:
     """Cosine: ``warmup`` is a fraction of the steps. WSD: a number of steps, the same for every budget."""
     if optimization.schedule == "wsd":
         return int(optimization.warmup)
-    return math.ceil(optimization.warmup * total)
+    return _share(optimization.warmup, total)
 
 
 def decay_start(optimization: Optimization, total: int) -> int:
     """The step at which the final decay of a WSD schedule begins."""
-    return total - math.ceil(optimization.decay * total)
+    return total - _share(optimization.decay, total)
+
+
+def _share(fraction: float, total: int) -> int:
+    """``fraction`` of ``total`` steps, rounded up; 0.07 of 100 is 7, though 0.07 * 100 is a little more."""
+    return math.ceil(round(fraction * total, 6))
 
 
 def learning_rate(optimization: Optimization, step: int, total: int) -> float:

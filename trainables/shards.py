@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import zstandard
 
@@ -16,6 +15,7 @@ from trainables.storage import sha256
 
 SUFFIXES = (".jsonl.zst", ".jsonl.gz", ".jsonl")
 SPLIT_VERSION = 1  # raise it when a document could change its split
+CHUNK_BYTES = 1 << 16
 HELD_OUT_PERCENT = 5  # each of validation and test, by document hash
 
 
@@ -44,26 +44,22 @@ def find_shards(folder: str | Path) -> list[Path]:
         return [root]
     shards = sorted(path for path in root.glob("*") if path.name.endswith(SUFFIXES)) if root.is_dir() else []
     if not shards:
-        raise ShardError(f"{root}: no Pile-format shard there; expected files ending in {', '.join(SUFFIXES)}")
+        raise ShardError(f"corpus {root}: no Pile-format shard there; expected files ending in {', '.join(SUFFIXES)}")
     return shards
 
 
 def write_shard(path: Path, documents: Iterable[Document]) -> None:
     """Write documents as ``.jsonl.zst``, the Pile's own packing; the file appears whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as raw, zstandard.ZstdCompressor(level=3).stream_writer(raw) as packed:
-        for document in documents:
-            line = {"text": document.text, "meta": {"pile_set_name": document.domain}}
-            packed.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-    temporary.replace(path)
-
-
-def _open(path: Path) -> IO[bytes]:
-    if path.name.endswith(".zst"):
-        return io.BufferedReader(
-            zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-        )
-    return gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")  # type: ignore[return-value]
+    compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)  # without it a flipped bit reads as other text
+    try:
+        with temporary.open("wb") as raw, compressor.stream_writer(raw) as packed:
+            for document in documents:
+                line = {"text": document.text, "meta": {"pile_set_name": document.domain}}
+                packed.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_documents(path: str | Path) -> Iterator[Document]:
@@ -73,18 +69,46 @@ def read_documents(path: str | Path) -> Iterator[Document]:
     UTF-8, not JSON, or has no ``text``.
     """
     path = Path(path)
-    number = 0
+    number = found = 0
     try:
-        with _open(path) as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield _parse(line, path, number)
-    except (zstandard.ZstdError, gzip.BadGzipFile, EOFError, OSError) as error:
-        raise ShardError(
-            f"{path}, after line {number}: cannot be decompressed ({error}); fetch the file anew"
-        ) from error
-    if number == 0:
+        for number, line in enumerate(_lines(path), start=1):
+            if line.strip():
+                found += 1
+                yield _parse(line, path, number)
+    except (zstandard.ZstdError, zlib.error, EOFError, OSError) as error:
+        raise ShardError(f"{path}, after line {number}: cannot be read ({error}); fetch the file anew") from error
+    if not found:
         raise ShardError(f"{path}: the shard is empty; fetch it anew or remove it")
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    if path.name.endswith(".zst"):
+        yield from _split_lines(_zstandard_chunks(path))
+        return
+    with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as lines:
+        yield from lines
+
+
+def _zstandard_chunks(path: Path) -> Iterator[bytes]:
+    """The frames of a file one after the other. zstandard's own reader takes a frame that was cut off for its end."""
+    with path.open("rb") as packed:
+        frame = None
+        while chunk := packed.read(CHUNK_BYTES):
+            while chunk:
+                frame = frame or zstandard.ZstdDecompressor().decompressobj()
+                yield frame.decompress(chunk)
+                chunk, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
+    if frame is not None:
+        raise EOFError("the file ends in the middle of a zstandard frame")
+
+
+def _split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
 
 
 def _parse(line: bytes, path: Path, number: int) -> Document:
@@ -94,14 +118,16 @@ def _parse(line: bytes, path: Path, number: int) -> Document:
         raise ShardError(f"{path}, line {number}: not valid UTF-8 (byte {error.start} of the line)") from error
     except json.JSONDecodeError as error:
         raise ShardError(f"{path}, line {number}: not valid JSON ({error.msg}, column {error.colno})") from error
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, or nesting without end
+        raise ShardError(f"{path}, line {number}: not JSON that Python reads ({error})") from error
     text = record.get("text") if isinstance(record, dict) else None
     if not isinstance(text, str):
         raise ShardError(f'{path}, line {number}: no "text" string; a Pile document is {{"text": ..., "meta": ...}}')
-    if not text.isascii():  # JSON can spell half a surrogate pair, which is no character and has no UTF-8 form
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ShardError(f"{path}, line {number}: an unpaired surrogate at character {error.start}") from error
     meta = record.get("meta")
     domain = meta.get("pile_set_name") if isinstance(meta, dict) else None
-    return Document(text, domain if isinstance(domain, str) else "all")
+    document = Document(text, domain if isinstance(domain, str) else "all")
+    try:  # JSON can spell half a surrogate pair, which is no character and has no UTF-8 form
+        (document.text + document.domain).encode()
+    except UnicodeEncodeError as error:
+        raise ShardError(f"{path}, line {number}: an unpaired surrogate, {error.object[error.start]!a}") from error
+    return document

@@ -92,7 +92,13 @@ class Folder:
         if self.is_local:
             self._write_local(Path(self.path) / name, data)
             return
-        with self.filesystem.open_output_stream(f"{self.path}/{name}") as stream:
+        path = f"{self.path}/{name}"
+        try:
+            stream = self.filesystem.open_output_stream(path)
+        except FileNotFoundError:  # object stores have no folders to make, other file systems do
+            self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+            stream = self.filesystem.open_output_stream(path)
+        with stream:
             stream.write(data)
 
     @staticmethod
@@ -127,10 +133,10 @@ class Folder:
         """A record written by :meth:`write_json`. Raises FileNotFoundError, CorruptFileError."""
         try:
             body = json.loads(self.read(name))
-            digest = body.pop("sha256")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            unchanged = body.pop("sha256") == sha256(canonical_json(body))
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise CorruptFileError(f"{self}/{name}: not a record of ours ({error!r})") from error
-        if sha256(canonical_json(body)) != digest:
+        if not unchanged:
             raise CorruptFileError(f"{self}/{name}: its content does not match its sha256; delete it to make it anew")
         return dict(body)
 
@@ -147,7 +153,9 @@ class Folder:
 
     def read_committed(self, name: str) -> bytes:
         """A file of a committed folder, checked against the manifest. Raises FileNotFoundError, CorruptFileError."""
-        entry = self.read_json(MANIFEST)["files"][name]
+        entry = self.read_json(MANIFEST)["files"].get(name)
+        if entry is None:
+            raise FileNotFoundError(f"{self}/{name}: not one of the files that were committed here")
         data = self.read(name)
         if len(data) != entry["bytes"] or sha256(data) != entry["sha256"]:
             raise CorruptFileError(f"{self}/{name}: {len(data)} bytes that do not match the manifest's sha256")

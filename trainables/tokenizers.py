@@ -54,13 +54,16 @@ def load(path: str | Path) -> Tokenizer:
         raise ValueError(f"tokenizer {path}: not a tokenizer.json ({error})") from error
     if tokenizer.token_to_id(END_OF_TEXT) is None:
         raise ValueError(f"tokenizer {path}: has no {END_OF_TEXT} token to separate documents with")
+    if '"ByteLevel"' not in tokenizer.to_str():
+        raise ValueError(f"tokenizer {path}: not byte-level, so the bytes of its tokens cannot be counted")
     return tokenizer
 
 
 def token_bytes(tokenizer: Tokenizer, size: int) -> np.ndarray:
     """Bytes of text that each token id stands for, shape (size,) int64; 0 for special and unused ids.
 
-    Exact for byte-level tokenizers, where each character of a token's name is one byte.
+    Exact for byte-level tokenizers, where each character of a token's name is one byte; of a tokenizer that
+    normalises (GPT-NeoX-20B's: NFC), these are the bytes of the normalised text.
     """
     import numpy as np
 

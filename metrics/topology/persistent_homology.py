@@ -71,7 +71,7 @@ def _layer_values(cloud: np.ndarray) -> list[float]:
     summary = summarize(barcodes(cloud))
     scale = distance_scale(cloud)
     if scale == 0:
-        raise ValueError("all points coincide: the cloud has no scale and no bars")
+        raise ValueError("nine in ten pairs of points coincide: the cloud has no scale")
     scaled = {f"{name}_scaled": value / scale for name, value in summary.items()}
     return [(summary | scaled)[name] for name in _names(1)]
 

@@ -1,0 +1,118 @@
+"""The real thing: Tune, Train, the pool, in one shared Ray."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ray.util.state import list_actors, list_placement_groups
+
+import sweep
+from orchestrator.store import Store
+from trainables.checkpoint import committed_steps, load_weights
+
+TINY = ["batch_size=4", "probe_sequences=16", "probe_points=48", "metrics=held_out"]
+
+
+def run(store: Path, *settings: str) -> int:
+    return sweep.main(["run", "quickstart", "--store", str(store), *TINY, *settings])
+
+
+@pytest.fixture
+def prepared(finished: Path, tmp_path: Path) -> Path:
+    """A new store with the finished sweep's token store in it."""
+    path = tmp_path / "store"
+    path.mkdir()
+    (path / "tokens").symlink_to(finished / "tokens")
+    Store.open(str(path)).root.write("sweep.json", (finished / "sweep.json").read_bytes())
+    return path
+
+
+def test_running_a_finished_sweep_again_does_nothing(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "trials").rglob("*")}
+    monkeypatch.setattr("orchestrator.driver.ray_running", lambda *_, **__: pytest.fail("Ray was wanted for nothing"))
+    settings = ["seeds=0,1", "budgets=6steps,12steps", "batch_size=4", "probe_sequences=16", "probe_points=48"]
+    assert sweep.main(["run", "quickstart", "--store", str(finished), *settings]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (finished / "trials").rglob("*")} == before
+
+
+def test_a_lost_measurement_is_made_again_and_equal(store_copy: Path) -> None:
+    before = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
+    trial = Store.existing(str(store_copy)).trial_ids()[0]
+    (store_copy / "trials" / trial / "measurements" / "step-00000004.json").unlink()
+    settings = ["seeds=0,1", "budgets=6steps,12steps", "batch_size=4", "probe_sequences=16", "probe_points=48"]
+    assert sweep.main(["run", "quickstart", "--store", str(store_copy), *settings]) == 0
+    after = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
+    pd.testing.assert_frame_equal(after, before)
+
+
+def test_a_distributed_trial_trains_the_same_model_within_rounding(prepared: Path) -> None:
+    assert run(prepared, "seeds=0", "budgets=6steps", "workers=2") == 0
+    store = Store.existing(str(prepared))
+    (trial,) = store.trial_ids()
+    assert store.read_trial(trial).workers == 2
+    losses = pd.read_parquet(prepared / "results.parquet").query("metric == 'held_out_loss'").set_index("step")["value"]
+    assert list(losses.index) == [0, 1, 2, 4, 6]
+    assert losses[6] < losses[0]
+    assert [group.state for group in list_placement_groups() if group.state == "CREATED"] == []
+
+
+def test_a_diverging_trial_fails_alone_with_its_log(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(prepared, "seeds=0", "budgets=3steps", "learning_rate=1e38") == 1
+    errors = capsys.readouterr().err
+    store = Store.existing(str(prepared))
+    (trial,) = store.trial_ids()
+    assert f"{trial} failed at step" in errors
+    assert "lower learning_rate" in errors
+    log = errors.partition("(log: ")[2].partition(")")[0]
+    assert "TrainingDivergedError" in Path(log).read_text()
+    last = committed_steps(store.trial(trial))[-1]
+    assert all(weight.isfinite().all() for weight in load_weights(store.trial(trial), last).values())
+
+
+def test_a_killed_trial_process_is_started_again_and_ends_with_the_same_bits(finished: Path, prepared: Path) -> None:
+    """SIGKILL in the middle of the 12-step trial whose weights the finished sweep holds already."""
+    settings = ["batch_size=4", "probe_sequences=16", "probe_points=48", "metrics=none", "seeds=0", "budgets=12steps"]
+    store = Store.open(str(prepared))
+    killed: list[int] = []
+
+    def kill_once() -> None:
+        until = time.monotonic() + 90
+        while not killed and time.monotonic() < until:
+            for trial in store.trial_ids():
+                if 0 in committed_steps(store.trial(trial)):
+                    actors = list_actors(filters=[("state", "=", "ALIVE"), ("class_name", "=", "ImplicitFunc")])
+                    killed.extend(actor.pid for actor in actors[:1])
+            time.sleep(0.01)
+        if killed:
+            os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_once)
+    killer.start()
+    assert sweep.main(["run", "quickstart", "--store", str(prepared), *settings]) == 0
+    killer.join()
+    assert killed, "the trial was over before it could be killed"
+    (trial,) = store.trial_ids()
+    reference = Store.existing(str(finished)).trial(trial)
+    assert committed_steps(store.trial(trial)) == committed_steps(reference) == [0, 1, 2, 4, 8, 12]
+    for step in (0, 8, 12):
+        mine, theirs = load_weights(store.trial(trial), step), load_weights(reference, step)
+        assert all(bool((mine[name] == theirs[name]).all()) for name in theirs)
+
+
+def test_input_that_cannot_be_read_is_named_with_file_and_line(
+    tmp_path: Path, ray_session: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    lines = [f'{{"text": "a good line, number {number}"}}' for number in range(50)]
+    lines[20] = '{"txet": "a bad one"}'
+    (corpus / "0.jsonl").write_text("\n".join(lines))
+    assert run(tmp_path / "store", f"corpus={corpus}", "seeds=0", "budgets=2steps") == 2
+    assert f'{corpus / "0.jsonl"}, line 21: no "text" string' in capsys.readouterr().err

@@ -1,0 +1,69 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator.plan import PlannedTrial, plan
+from orchestrator.spec import Sweep, override
+from orchestrator.store import Status, Store
+
+
+def planned(path: Path, *changes: str) -> list[PlannedTrial]:
+    store = Store.existing(str(path))
+    body = store.read_sweep()
+    assert body is not None
+    return plan(override(Sweep.from_json(body["sweep"]), changes), store)
+
+
+def test_a_finished_sweep_leaves_nothing(finished: Path) -> None:
+    assert {trial.action for trial in planned(finished)} == {"done"}
+
+
+def test_new_seeds_and_budgets_are_all_that_runs(finished: Path) -> None:
+    actions = {(t.config.seed, str(t.config.budget)): t.action for t in planned(finished, "seeds=1,5")}
+    assert actions == {(1, "6steps"): "done", (1, "12steps"): "done", (5, "6steps"): "train", (5, "12steps"): "train"}
+
+
+def test_a_missing_measurement_is_planned_alone(store_copy: Path) -> None:
+    trial = planned(store_copy)[0]
+    (store_copy / "trials" / trial.trial_id / "measurements" / "step-00000004.json").unlink()
+    first, *others = planned(store_copy)
+    assert (first.action, [step for step, _ in first.unmeasured]) == ("measure", [4])
+    assert {t.action for t in others} == {"done"}
+    assert "held_out x 1" in first.reason
+
+
+def test_a_failed_measurement_is_planned_again(store_copy: Path) -> None:
+    trial = planned(store_copy)[0]
+    store = Store.existing(str(store_copy))
+    entry = store.read_measurements(trial.trial_id, 2)["held_out@1"]
+    store.add_measurements(trial.trial_id, 2, [entry | {"status": "failed"}])
+    assert planned(store_copy)[0].unmeasured == ((2, ("held_out",)),)
+
+
+@pytest.mark.parametrize("damage", ["status.json", "measurements/step-00000001.json"])
+def test_a_damaged_record_is_made_anew(store_copy: Path, damage: str) -> None:
+    trial = planned(store_copy)[0]
+    path = store_copy / "trials" / trial.trial_id / damage
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    assert planned(store_copy)[0].action in ("train", "measure")
+
+
+def test_an_interrupted_trial_goes_on_from_its_last_whole_state(store_copy: Path) -> None:
+    trial = planned(store_copy)[-1]
+    folder = store_copy / "trials" / trial.trial_id
+    (folder / "status.json").unlink()
+    shutil.rmtree(folder / "checkpoints" / "step-00000012")
+    again = planned(store_copy)[-1]
+    assert (again.action, again.from_step) == ("train", 8)
+    assert "interrupted" in again.reason
+
+
+def test_a_failed_trial_is_planned_again_with_its_reason(store_copy: Path) -> None:
+    trial = planned(store_copy)[0]
+    Store.existing(str(store_copy)).write_status(trial.trial_id, Status("failed", 3, 1.0, "ValueError: out of luck"))
+    again = planned(store_copy)[0]
+    assert again.action == "train"
+    assert "out of luck" in again.reason

@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator import results
+from orchestrator.store import Store
+from trainables.checkpoint import committed_steps
+
+CONTRACT = [
+    *("trial", "model", "seed", "init_seed", "data_seed", "budget_flops", "step", "tokens", "flops"),
+    *("metric", "layer", "value", "status", "reason", "metric_version", "seconds"),
+]
+
+
+@pytest.fixture(scope="module")
+def frame(finished: Path) -> pd.DataFrame:
+    return pq.read_table(finished / "results.parquet").to_pandas()
+
+
+def test_columns_are_the_contract(frame: pd.DataFrame) -> None:
+    assert list(frame.columns[: len(CONTRACT)]) == CONTRACT
+    assert all(name.startswith("config/") for name in frame.columns[len(CONTRACT) :])
+    assert {"config/learning_rate", "config/batch_size", "config/seq_len"} <= set(frame.columns)
+
+
+def test_each_value_of_each_checkpoint_is_there_once(frame: pd.DataFrame, finished: Path) -> None:
+    assert not frame.duplicated(["trial", "step", "metric", "layer", "metric_version"]).any()
+    store = Store.existing(str(finished))
+    for trial in store.trial_ids():
+        assert sorted(frame[frame["trial"] == trial]["step"].unique()) == committed_steps(store.trial(trial))
+    assert (frame.groupby(["trial", "step"]).size().nunique()) == 1
+
+
+def test_tokens_and_flops_follow_the_step(frame: pd.DataFrame, finished: Path) -> None:
+    config = Store.existing(str(finished)).read_trial(frame["trial"].iloc[0])
+    assert (frame["tokens"] == frame["step"] * 4 * 128).all()
+    assert (frame["flops"] == frame["tokens"] * config.flops_per_token).all()
+
+
+def test_collecting_again_gives_the_same_table(frame: pd.DataFrame, finished: Path, tmp_path: Path) -> None:
+    again = results.collect(Store.existing(str(finished)))
+    results.write(Store.open(str(tmp_path)), again)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "results.parquet"), frame)
+
+
+def test_by_budget_is_mean_and_spread_over_seeds(frame: pd.DataFrame, finished: Path) -> None:
+    summary = results.by_budget(results.at_budget(Store.existing(str(finished)), frame))
+    assert list(summary[("steps", "")]) == [6, 12]
+    last = frame[(frame["metric"] == "held_out_loss") & (frame["step"] == 12)]
+    assert summary[("held_out_loss", "mean")].iloc[1] == pytest.approx(last["value"].mean())
+    assert summary[("held_out_loss", "std")].iloc[1] == pytest.approx(np.std(last["value"], ddof=1))
+
+
+def test_a_trial_that_is_not_done_stays_out_of_the_summary(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    (store_copy / "trials" / store.trial_ids()[0] / "status.json").unlink()
+    final = results.at_budget(store, results.collect(store))
+    assert store.trial_ids()[0] not in set(final["trial"])
+    assert final["trial"].nunique() == 3
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "text"), [(4.1234, 0.034, "4.123 ±0.034"), (4.0, float("nan"), "4"), (float("nan"), 1.0, "-")]
+)
+def test_mean_and_spread(mean: float, std: float, text: str) -> None:
+    assert results.mean_and_spread(mean, std) == text
+
+
+def test_a_failed_metric_is_a_row_with_its_reason(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    trial = store.trial_ids()[0]
+    failed = {"metric": "held_out", "version": 1, "status": "failed", "reason": "Boom", "seconds": 0.1, "values": []}
+    store.add_measurements(trial, 4, [failed])
+    rows = results.collect(store).query("trial == @trial and step == 4 and status == 'failed'")
+    assert list(rows["metric"]) == ["held_out"]
+    assert list(rows["reason"]) == ["Boom"]
+    assert rows["value"].isna().all()

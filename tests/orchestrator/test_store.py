@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import pytest
+
+from orchestrator.spec import SpecError, Sweep, override
+from orchestrator.store import Status, Store
+from trainables.budget import Budget
+
+SPEC = Sweep(budgets=(Budget(1e10),))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store with one trial, so that there is something to mix with."""
+    store = Store.open(str(tmp_path / "store"))
+    store.write_sweep("quickstart", SPEC, {"device": "test"})
+    store.write_trial(SPEC.trials()[0])
+    return store
+
+
+def test_a_new_folder_has_no_sweep(tmp_path: Path) -> None:
+    assert Store.open(str(tmp_path / "new")).read_sweep() is None
+
+
+def test_a_folder_of_other_things_is_not_a_store(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(SpecError, match=r"not a store: it holds 'thesis\.tex'"):
+        Store.open(str(tmp_path)).read_sweep()
+
+
+def test_existing_refuses_what_is_not_a_store(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"no sweep\.json"):
+        Store.existing(str(tmp_path))
+
+
+def test_an_unknown_uri_scheme_is_a_usage_error() -> None:
+    with pytest.raises(SpecError, match="nonsense://x"):
+        Store.open("nonsense://x")
+
+
+def test_a_hand_edited_sweep_json_is_noticed(store: Store) -> None:
+    path = Path(store.root.path) / "sweep.json"
+    path.write_text(path.read_text().replace('"batch_size": 8', '"batch_size": 9'))
+    with pytest.raises(SpecError, match="sha256"):
+        store.read_sweep()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("learning_rate=0.5", "learning_rate was None, is now 0.5"),
+        ("batch_size=4", "batch_size was 8, is now 4"),
+        ("probe_points=100", "probe_points was 512, is now 100"),
+    ],
+)
+def test_mixing_is_refused_naming_field_and_both_values(store: Store, change: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        store.refuse_mixing(override(SPEC, [change]))
+
+
+@pytest.mark.parametrize("change", ["seeds=7", "budgets=2e10", "model=pythia-14m", "metrics=held_out", "retries=9"])
+def test_axes_and_free_fields_may_change(store: Store, change: str) -> None:
+    store.refuse_mixing(override(SPEC, [change]))
+
+
+def test_a_changed_corpus_is_refused(store: Store, tmp_path: Path) -> None:
+    corpus = tmp_path / "shards"
+    corpus.mkdir()
+    shard = corpus / "0.jsonl"
+    shard.write_text('{"text": "one"}\n')
+    spec = override(SPEC, [f"corpus={corpus}"])
+    other = Store.open(str(tmp_path / "other"))
+    other.write_sweep("quickstart", spec, {})
+    other.write_trial(spec.trials()[0])
+    shard.write_text('{"text": "one and more"}\n')
+    with pytest.raises(SpecError, match="the corpus's content was shards-"):
+        other.refuse_mixing(spec)
+
+
+def test_a_store_without_trials_can_still_change(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    store.write_sweep("quickstart", SPEC, {})
+    store.refuse_mixing(override(SPEC, ["learning_rate=0.5"]))
+
+
+def test_axes_grow_and_never_shrink(store: Store) -> None:
+    store.write_sweep("quickstart", override(SPEC, ["seeds=9"]), {})
+    body = store.read_sweep()
+    assert body is not None
+    assert body["sweep"]["seeds"] == [0, 1, 2, 9]
+
+
+def test_status_round_trip_and_a_damaged_one_counts_as_none(store: Store) -> None:
+    status = Status("failed", 3, 1.5, "why", "CPU")
+    store.write_status("t", status)
+    assert store.read_status("t") == status
+    (Path(store.trial("t").path) / "status.json").write_text("{}")
+    assert store.read_status("t") is None
+
+
+def test_measurements_merge_by_metric_and_version(store: Store) -> None:
+    def one(name: str, version: int, value: float) -> dict[str, object]:
+        return {"metric": name, "version": version, "status": "ok", "values": [[name, None, value, None]]}
+
+    store.add_measurements("t", 8, [one("a", 1, 1.0), one("b", 1, 2.0)])
+    store.add_measurements("t", 8, [one("a", 1, 1.0), one("a", 2, 3.0)])
+    assert sorted(store.read_measurements("t", 8)) == ["a@1", "a@2", "b@1"]
+    assert store.measured_steps("t") == [8]

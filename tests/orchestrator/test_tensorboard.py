@@ -1,0 +1,82 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from orchestrator.store import Store
+from orchestrator.tensorboard import TrialBoard, log_directory, write_hparams_header
+from trainables.step_log import read_segment, segment_starts
+
+
+def read(directory: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(directory), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+@pytest.fixture
+def trial(finished: Path) -> tuple[Store, str]:
+    store = Store.existing(str(finished))
+    return store, store.trial_ids()[-1]
+
+
+def test_a_sweep_leaves_one_run_per_trial_with_every_step(trial: tuple[Store, str]) -> None:
+    store, trial_id = trial
+    events = read(log_directory(store) / trial_id)
+    steps = store.read_trial(trial_id).steps
+    for tag in ("train/loss", "train/learning_rate", "train/tokens_per_s", "train/grad_norm"):
+        assert [event.step for event in events.Scalars(tag)] == list(range(1, steps + 1))
+    logged = [
+        v for start in segment_starts(store.trial(trial_id)) for v in read_segment(store.trial(trial_id), start)["loss"]
+    ]
+    assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(logged)
+
+
+def test_metrics_stand_at_their_own_steps(trial: tuple[Store, str]) -> None:
+    store, trial_id = trial
+    events = read(log_directory(store) / trial_id)
+    for tag in ("held_out_loss", "h1_total_persistence/layer_0", "twonn_dimension/layer_1"):
+        assert sorted(event.step for event in events.Scalars(tag)) == store.measured_steps(trial_id)
+
+
+def test_hparams_of_the_sweep_and_of_each_trial(trial: tuple[Store, str]) -> None:
+    store, trial_id = trial
+
+    def plugin(directory: Path, tag: str) -> plugin_data_pb2.HParamsPluginData:
+        content = read(directory).SummaryMetadata(tag).plugin_data.content
+        return plugin_data_pb2.HParamsPluginData.FromString(content)
+
+    columns = plugin(log_directory(store), "_hparams_/experiment").experiment
+    assert {"seed", "budget_flops"} <= {info.name for info in columns.hparam_infos}
+    session = plugin(log_directory(store) / trial_id, "_hparams_/session_start_info").session_start_info
+    assert session.hparams["seed"].number_value == store.read_trial(trial_id).seed
+
+
+def test_a_resumed_trial_shows_no_step_twice(store_copy: Path) -> None:
+    """The log of a trial that was interrupted after step 8 and cut its later segments elsewhere the second time."""
+    store = Store.existing(str(store_copy))
+    config = store.read_trial(store.trial_ids()[-1])
+    board = TrialBoard.open(store, config)
+    assert board.follow() == config.steps
+    folder = store.trial(config.trial_id)
+    starts = segment_starts(folder)
+    merged = read_segment(folder, starts[-2])
+    for name, values in read_segment(folder, starts[-1]).items():
+        merged[name] += values
+    (folder / "log").delete(f"{starts[-1]:08d}.json")
+    (folder / "log").write_json(f"{starts[-2]:08d}.json", merged)
+    board.close()
+    steps = [event.step for event in read(log_directory(store) / config.trial_id).Scalars("train/loss")]
+    assert steps == list(range(1, config.steps + 1))
+
+
+def test_boards_can_be_made_again_from_the_store_alone(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    shutil.rmtree(log_directory(store))
+    configs = [store.read_trial(trial_id) for trial_id in store.trial_ids()]
+    write_hparams_header(store, configs)
+    TrialBoard.open(store, configs[0]).close()
+    tags = read(log_directory(store) / configs[0].trial_id).Tags()["scalars"]
+    assert {"train/loss", "held_out_loss", "parameter_norm"} <= set(tags)

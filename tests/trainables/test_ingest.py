@@ -1,0 +1,211 @@
+"""Ingestion: the same corpus gives the same tokens, however much of it is taken and whatever streams it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from trainables import ingest
+from trainables.ingest import TokenSpec, pack
+from trainables.shards import Document, ShardError, find_shards, read_documents, write_shard
+from trainables.storage import CorruptFileError, Folder
+from trainables.token_store import HELD_OUT_BLOCKS, META, TOKENIZER, WINDOW, TokenStore
+from trainables.tokenizers import END_OF_TEXT, token_bytes, train_bpe
+
+Stream = Callable[[], Iterator[tuple[str, str, np.ndarray]]]
+Pack = Callable[..., TokenStore]
+
+
+@pytest.fixture
+def packed(token_spec: TokenSpec, tokenizer_json: str, tokenized_stream: Stream, tmp_path: Path) -> Pack:
+    """Packs the endless stream (or another) into a folder of this name."""
+
+    def run(name: str, blocks: int, documents: Iterator[tuple[str, str, np.ndarray]] | None = None) -> TokenStore:
+        folder = Folder.open(tmp_path / name)
+        return pack(documents or tokenized_stream(), token_spec, folder, blocks=blocks, tokenizer_json=tokenizer_json)
+
+    return run
+
+
+@pytest.mark.parametrize(("blocks", "parts"), [(2 * WINDOW, 2), (2 * WINDOW + 1, 3), (3 * WINDOW, 3)])
+def test_no_more_is_taken_than_is_asked_for(packed: Pack, blocks: int, parts: int) -> None:
+    store = packed("a", blocks)
+    assert not store.complete
+    assert store.train_blocks == parts * WINDOW
+    assert store.serves(blocks)
+
+
+def test_more_of_the_corpus_changes_no_batch_of_the_smaller(packed: Pack) -> None:
+    small, large = packed("small", WINDOW), packed("large", 3 * WINDOW)
+    assert large.train_blocks > small.train_blocks
+    batches = [store.batch(data_seed=1, start=0, count=WINDOW) for store in (small, large)]
+    assert np.array_equal(*batches)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_more_of_the_corpus_changes_no_held_out_block(packed: Pack, split: str) -> None:
+    small, large = packed("small", 1).held_out(split, 999), packed("large", 3 * WINDOW).held_out(split, 999)
+    assert len(small) == HELD_OUT_BLOCKS
+    assert np.array_equal(small.tokens, large.tokens)
+    assert small.domains == large.domains
+
+
+def test_a_store_extended_is_the_store_made_at_once(packed: Pack, tmp_path: Path) -> None:
+    packed("grown", 1)
+    grown, direct = packed("grown", 3 * WINDOW), packed("direct", 3 * WINDOW)
+    assert grown.folder.names() == direct.folder.names()
+    for name in grown.folder.names():
+        assert grown.folder.read(name) == direct.folder.read(name)
+
+
+def test_a_changed_corpus_is_refused(packed: Pack, tokenized_stream: Stream) -> None:
+    store = packed("a", 1)
+    meta = store.folder.read(META)
+
+    def changed() -> Iterator[tuple[str, str, np.ndarray]]:
+        for index, (split, domain, ids) in enumerate(tokenized_stream()):
+            yield split, domain, np.where(ids == 1, 2, ids) if index == 52 else ids
+
+    with pytest.raises(CorruptFileError, match=r"train-000000.*its files were changed"):
+        packed("a", 2 * WINDOW, changed())
+    assert store.folder.read(META) == meta
+
+
+def test_a_held_out_document_fills_four_blocks_at_most(packed: Pack) -> None:
+    long = np.arange(1, 50, dtype=np.uint32).repeat(100)
+    store = packed("a", 10**6, iter([(split, "A", long) for split in ("train", "validation", "test")]))
+    assert store.meta["validation"]["blocks"] == store.meta["test"]["blocks"] == 4
+    assert np.array_equal(store.held_out("test", 9).tokens.ravel(), long[: 4 * 17])
+    assert store.train_blocks == len(long) // 17
+
+
+@pytest.mark.parametrize("missing", ["train", "validation", "test"])
+def test_a_corpus_too_small_for_a_block_is_refused_and_leaves_no_store(
+    packed: Pack, missing: str, tmp_path: Path
+) -> None:
+    ids = np.ones(40, dtype=np.uint32)
+    documents = [(split, "A", ids[:15] if split == missing else ids) for split in ("train", "validation", "test")]
+    with pytest.raises(ShardError, match=f"too small for one block of 17 tokens in: {missing};"):
+        packed("a", 5, iter(documents))
+    assert not (tmp_path / "a" / META).exists()
+
+
+@pytest.mark.parametrize(("vocab_size", "dtype"), [(2**16, np.uint16), (2**16 + 1, np.uint32)])
+def test_the_largest_token_fits(
+    token_spec: TokenSpec, tokenizer_json: str, tmp_path: Path, vocab_size: int, dtype: type
+) -> None:
+    ids = np.full(40, vocab_size - 1, dtype=np.uint32)
+    documents = [(split, "A", ids) for split in ("train", "validation", "test")]
+    spec, folder = replace(token_spec, vocab_size=vocab_size), Folder.open(tmp_path)
+    part = pack(documents, spec, folder, blocks=9, tokenizer_json=tokenizer_json).read_part("train", 0)
+    assert part.tokens.dtype == dtype
+    assert set(part.tokens.ravel().tolist()) == {vocab_size - 1}
+
+
+def test_equal_tokens_have_equal_fingerprints_wherever_the_corpus_lies(shard_folder: Path, tmp_path: Path) -> None:
+    for path in find_shards(shard_folder):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    here, there = (
+        TokenSpec.of(corpus=str(folder), tokenizer="bpe", vocab_size=300, seq_len=16)
+        for folder in (shard_folder, tmp_path)
+    )
+    assert here.fingerprint == there.fingerprint
+
+
+@pytest.mark.parametrize("change", [{"corpus_fingerprint": "x"}, {"vocab_size": 65}, {"seq_len": 17}])
+def test_what_changes_the_tokens_changes_the_fingerprint(token_spec: TokenSpec, change: dict[str, str]) -> None:
+    assert replace(token_spec, **change).fingerprint != token_spec.fingerprint
+
+
+def test_a_tokenizer_of_ones_own_counts_by_its_content(token_spec: TokenSpec, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.json", "copy.json", "other.json")]
+    for path, content in zip(paths, ("1", "1", "2"), strict=True):
+        path.write_text(content)
+    same, copy, other = (replace(token_spec, tokenizer=str(path)).fingerprint for path in paths)
+    assert same == copy != other
+
+
+def test_another_or_a_longer_shard_changes_the_corpus(tmp_path: Path) -> None:
+    seen = set()
+    for name, text in (("a", "x"), ("b", "x"), ("b", "longer text")):
+        write_shard(tmp_path / f"{name}.jsonl.zst", [Document(text, "A")])
+        seen.add(ingest.corpus_fingerprint(str(tmp_path)))
+    assert len(seen) == 3
+
+
+def test_a_corpus_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match="nowhere"):
+        TokenSpec.of(corpus=str(tmp_path / "nowhere"), tokenizer="bpe", vocab_size=300, seq_len=16)
+
+
+def test_a_text_that_speaks_of_the_end_of_text_does_not_end_there(tmp_path: Path) -> None:
+    """Only what ``pack`` puts between documents ends a text; else the bytes of these 13 characters are counted as 0."""
+    text = "a <|endoftext|> b " * 20
+    write_shard(tmp_path / "a.jsonl.zst", [Document(text, "A")])
+    tokenizer = train_bpe([tmp_path / "a.jsonl.zst"], 300)
+    row = {"shard": np.array([str(tmp_path / "a.jsonl.zst")]), "tokenizer": np.array([tokenizer.to_str()])}
+    (table,) = ingest.tokenize_shard(row)
+    ids = table["ids"].to_pylist()[0]
+    assert tokenizer.token_to_id(END_OF_TEXT) not in ids
+    assert token_bytes(tokenizer, 300)[ids].sum() == len(text.encode())
+
+
+# --- through Ray Data
+
+
+def spec_of(corpus: Path, vocab_size: int = 300) -> TokenSpec:
+    return TokenSpec.of(corpus=str(corpus), tokenizer="bpe", vocab_size=vocab_size, seq_len=16)
+
+
+@pytest.fixture(scope="module")
+def prepared(ray_session: object, shard_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
+    folder = Folder.open(tmp_path_factory.mktemp("prepared"))
+    return ingest.prepare(spec_of(shard_folder), folder, blocks=10**6, embedded_shards=Path("unused"))
+
+
+def test_ray_streams_the_shards_documents_in_order(
+    ray_session: object, prepared: TokenStore, shard_folder: Path
+) -> None:
+    tokenizer = prepared.folder.read(TOKENIZER).decode()
+    streamed = ingest.tokenized_documents(find_shards(shard_folder), tokenizer)
+    expected = itertools.chain.from_iterable(map(read_documents, find_shards(shard_folder)))
+    for (split, domain, ids), document in zip(streamed, expected, strict=True):
+        assert (split, domain) == (document.split, document.domain)
+        assert ids.tolist() == Tokenizer.from_str(tokenizer).encode(document.text).ids
+
+
+def test_a_prepared_store_holds_the_tokens_of_the_train_documents(prepared: TokenStore, shard_folder: Path) -> None:
+    tokenizer = Tokenizer.from_str(prepared.folder.read(TOKENIZER).decode())
+    documents = [d for path in find_shards(shard_folder) for d in read_documents(path) if d.split == "train"]
+    stored = [prepared.read_part("train", index) for index in range(len(prepared.meta["train"]["sha256"]))]
+    for wanted in ("domain-0", "domain-1"):
+        stream = [i for d in documents if d.domain == wanted for i in (*tokenizer.encode(d.text).ids, 0)]
+        blocks = [part.tokens[np.array(part.domains) == wanted] for part in stored]
+        assert np.concatenate(blocks).ravel().tolist() == stream[: len(stream) // 17 * 17]
+
+
+def test_preparing_again_changes_nothing(prepared: TokenStore, shard_folder: Path) -> None:
+    times = {path: path.stat().st_mtime_ns for path in Path(prepared.folder.path).iterdir()}
+    again = ingest.prepare(spec_of(shard_folder), prepared.folder, blocks=10**7, embedded_shards=Path("unused"))
+    assert again.meta == prepared.meta
+    assert {path: path.stat().st_mtime_ns for path in Path(prepared.folder.path).iterdir()} == times
+
+
+def test_a_bad_line_is_named_through_ray(ray_session: object, tmp_path: Path, tokenizer_json: str) -> None:
+    shard = tmp_path / "bad.jsonl"
+    shard.write_text('{"text": "fine"}\n{"text": 3}\n')
+    with pytest.raises(ShardError) as caught:
+        list(ingest.tokenized_documents([shard], tokenizer_json))
+    assert str(caught.value).startswith(f"{shard}, line 2: no ")
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(shard_folder: Path, tmp_path: Path) -> None:
+    """256 bytes and the end of text do not fit 200 ids; nothing is streamed before that is known."""
+    with pytest.raises(ValueError, match="257 tokens do not fit the model's vocabulary of 200"):
+        ingest.prepare(spec_of(shard_folder, 200), Folder.open(tmp_path), blocks=1, embedded_shards=tmp_path)
