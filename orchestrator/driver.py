@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -78,6 +79,7 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool) -> I
     if ray.is_initialized():
         yield
         return
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         ray.init(
@@ -89,6 +91,7 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool) -> I
         )
     else:
         ray.init(address=address, **quiet)
+    signal.signal(signal.SIGTERM, on_sigterm)  # ray.init() puts its own there, which ends the driver with 1
     try:
         yield
     finally:

@@ -117,7 +117,7 @@ def _figures(measured: pd.DataFrame, final: pd.DataFrame) -> list[Figure]:
             ),
             _figure(
                 "Topology through training, step by layer",
-                "Trials of the largest budget of the first model, mean over seeds.",
+                "Trials of the largest budget of the first model, mean over seeds; logarithmic colours.",
                 lambda axes: _draw_each(_draw_heat, axes, measured, final, present),
                 columns=len(present),
             ),
@@ -183,16 +183,21 @@ def _draw_layers(axis: Axes, measured: pd.DataFrame, final: pd.DataFrame, metric
         low, high = spread["mean"] - spread["std"], spread["mean"] + spread["std"]
         axis.fill_between(spread.index, low, high, color=line.get_color(), alpha=0.2)
     axis.set(xscale="log", xlabel="budget (FLOPs)", title=LAYERED[metric])
+    budgets = sorted(rows["budget_flops"].unique())
+    axis.set_xticks(budgets, [f"{budget:.2g}".replace("e+", "e") for budget in budgets], fontsize="small")
+    axis.set_xticks([], minor=True)
     axis.legend(fontsize="x-small")
     axis.grid(alpha=0.3)
 
 
 def _draw_heat(axis: Axes, measured: pd.DataFrame, final: pd.DataFrame, metric: str) -> None:
+    from matplotlib.colors import LogNorm
+
     model = final["model"].iloc[0]
     of_model = measured[(measured["model"] == model) & (measured["metric"] == metric) & measured["layer"].notna()]
     largest = of_model[of_model["budget_flops"] == of_model["budget_flops"].max()]
     table = largest.pivot_table(index="layer", columns="step", values="value", aggfunc="mean")
-    image = axis.imshow(table.to_numpy(dtype=float), aspect="auto", origin="lower", cmap="magma")
+    image = axis.imshow(table.to_numpy(dtype=float), aspect="auto", origin="lower", cmap="magma", norm=LogNorm())
     axis.set_xticks(range(len(table.columns)), [str(step) for step in table.columns], fontsize="x-small", rotation=60)
     axis.set_yticks(range(len(table.index)), [str(layer) for layer in table.index])
     axis.set(xlabel="step", ylabel="layer", title=LAYERED[metric])

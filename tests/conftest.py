@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,33 @@ def ray_session() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    parent: int
+    session: int
+    command: str
+
+
+@pytest.fixture(scope="session")
+def processes() -> Callable[[], list[Process]]:
+    """Lists the machine's living processes."""
+    return list_processes
+
+
+def list_processes() -> list[Process]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            command = (folder / "cmdline").read_text().replace("\0", " ")
+        except (OSError, ValueError):
+            continue  # it ended while we looked
+        if state != "Z":
+            found.append(Process(int(folder.name), int(parent), int(session), command))
+    return found
 
 
 @pytest.fixture(scope="session")
