@@ -6,9 +6,11 @@ import argparse
 import dataclasses
 import json
 import shlex
+import shutil
 import signal
 import sys
 import typing
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -169,9 +171,15 @@ def _summarize(store: Store, console: Console) -> None:
     for label, text in (
         ("results", f"{store.root}/{RESULTS}"),
         ("report", f"{store.root}/{REPORT}"),
-        ("watch", shlex.join(["tensorboard", "--logdir", str(log_directory(store))])),
+        ("watch", shlex.join([_tensorboard(), "--logdir", str(log_directory(store))])),
     ):
         console.print(f"{label:8} {text}", highlight=False, soft_wrap=True)
+
+
+def _tensorboard() -> str:
+    """The command as it can be pasted: by its path where this Python's environment is not activated."""
+    beside = Path(sys.executable).with_name("tensorboard")
+    return str(beside) if beside.exists() and shutil.which("tensorboard") != str(beside) else "tensorboard"
 
 
 def _plan(options: argparse.Namespace) -> int:
