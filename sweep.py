@@ -42,6 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     except SpecError as error:
         print(f"sweep.py: {error}", file=sys.stderr)
         return USAGE
+    except OSError as error:  # a full disk, a store that went away, a cluster that does not answer
+        print(f"sweep.py: {error}; what was written is kept, run again once this is mended", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         again = shlex.join(["python", "sweep.py", *arguments])
         print(f"\nsweep.py: interrupted; everything so far is kept. Go on with: {again}", file=sys.stderr)

@@ -40,7 +40,11 @@ class Collector:
         self.watched: dict[str, _Watched] = {}
         self.running: set[str] = set()
         self.ended: set[str] = set()
+        self.failed: set[str] = set()
         self.measured = 0
+        self.training = [trial for trial in planned if trial.action == "train"]
+        self.tokens_total = sum((t.config.steps - t.from_step) * t.config.tokens_per_step for t in self.training)
+        self.evaluations_total = sum(expected_evaluations(trial) for trial in planned)
         self._messages: list[str] = []
         self._training_ended = threading.Event()
         self._error: BaseException | None = None
@@ -83,6 +87,7 @@ class Collector:
             if ended:
                 self.running.discard(trial_id)
                 watched.training = False
+                self.failed |= {trial_id} if self._failed(trial_id) else set()
         for measured in self.pool.poll():
             self._note(measured)
         self.display.update(self._counts())
@@ -113,18 +118,16 @@ class Collector:
         self._messages += measured.failed
 
     def _counts(self) -> Counts:
-        training = [trial for trial in self.planned.values() if trial.action == "train"]
-        failed = sum(1 for trial_id in self.ended if self._failed(trial_id))
-        steps = sum(max(0, self._step(t) - t.from_step) * t.config.tokens_per_step for t in training)
+        steps = ((max(0, self._step(trial) - trial.from_step), trial.config.tokens_per_step) for trial in self.training)
         return Counts(
             trials=len(self.planned),
-            done=len(self.planned) - len(training) + len(self.ended) - failed,
+            done=len(self.planned) - len(self.training) + len(self.ended - self.failed),
             running=len(self.running - self.ended),
-            failed=failed,
-            tokens=steps,
-            tokens_total=sum((t.config.steps - t.from_step) * t.config.tokens_per_step for t in training),
+            failed=len(self.failed),
+            tokens=sum(count * tokens for count, tokens in steps),
+            tokens_total=self.tokens_total,
             evaluations=self.measured,
-            evaluations_total=sum(expected_evaluations(trial) for trial in self.planned.values()),
+            evaluations_total=self.evaluations_total,
             evaluations_queued=self.pool.outstanding,
         )
 
@@ -137,11 +140,11 @@ class Collector:
         return status is not None and status.state == "failed"
 
     def close(self) -> None:
-        """Close every board. Raises what ended the loop, if anything but its work did."""
+        """Close every board. Raises the error that ended the loop, if one did."""
         for watched in self.watched.values():
             watched.board.close()
         if self._error is not None:
-            raise RuntimeError("the collector stopped; the store keeps what was done, run again") from self._error
+            raise self._error
 
     def failures(self) -> list[str]:
         """Failed trials and measurements, one line each, trials with their log."""

@@ -95,9 +95,9 @@ class EvaluatorPool:
         """Needs a running Ray. Call it outside any Tune trial: a trial's placement group would capture the actors."""
         import ray
 
-        own = EVALUATOR_RESOURCE in ray.cluster_resources()
-        options: dict[str, Any] = {"num_cpus": 0, "resources": {EVALUATOR_RESOURCE: 1}} if own else {"num_cpus": 1}
-        actor = ray.remote(**options, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)
+        own = {EVALUATOR_RESOURCE: 1} if EVALUATOR_RESOURCE in ray.cluster_resources() else {}
+        # No CPU of Ray's count: on a small cluster evaluators would take what trials wait for. Their nice level shares.
+        actor = ray.remote(num_cpus=0, resources=own, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)
         actors = [actor.remote(store.uri, sweep.probe_sequences, sweep.probe_points) for _ in range(size)]
         return cls(actors, _idle=list(actors))
 

@@ -118,7 +118,7 @@ class Store:
         return None
 
     def write_sweep(self, space: str, sweep: Sweep, provenance: Mapping[str, Any]) -> None:
-        """Record the sweep; axes keep the values they had, since their trials are still here."""
+        """Record the sweep and this run of it; axes keep the values they had, since their trials are still here."""
         known = self.read_sweep()
         merged = sweep.to_json()
         if known and self.trial_ids():
@@ -131,6 +131,7 @@ class Store:
             "corpus_fingerprint": sweep.token_spec(sweep.model[0]).corpus_fingerprint,
             "fingerprint": sha256(canonical_json(merged)),
             "provenance": dict(provenance),
+            "earlier_runs": [*known["earlier_runs"], known["provenance"]] if known else [],
         }
         self.root.write_json(SWEEP, body)
 
