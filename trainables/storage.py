@@ -111,9 +111,10 @@ class Folder:
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(target)
-        except BaseException:
+        except OSError as error:  # a full disk does not say where
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        finally:
             temporary.unlink(missing_ok=True)
-            raise
 
     def delete(self, name: str = "") -> None:
         """Delete a file or a whole folder; nothing happens where there is none."""

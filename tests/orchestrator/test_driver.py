@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -128,3 +129,25 @@ def test_input_that_cannot_be_read_is_named_with_file_and_line(
     (corpus / "0.jsonl").write_text("\n".join(lines))
     assert run(tmp_path / "store", f"corpus={corpus}", "seeds=0", "budgets=2steps") == 2
     assert f'{corpus / "0.jsonl"}, line 21: no "text" string' in capsys.readouterr().err
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_full_disk_fails_the_trials_by_name_and_the_sweep_goes_on_once_there_is_room(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("this machine does not let root mount")
+    try:
+        (disk / "tokens").symlink_to(finished / "tokens")
+        (disk / "sweep.json").write_bytes((finished / "sweep.json").read_bytes())
+        assert run(disk, "metrics=none", "seeds=0", "budgets=20steps") == 1
+        assert "No space left on device" in capsys.readouterr().err
+        assert list(disk.rglob("*.tmp*")) == []
+        subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
+        assert run(disk, "metrics=none", "seeds=0", "budgets=20steps") == 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
