@@ -73,6 +73,7 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool) -> I
     # Tune's TensorBoard logger imports torch in the driver (2.5 s) and writes what our own writer writes better.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the driver at once; the store has everything
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine unless the user says so
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with verbose=0 the old output is silent, the new one prints tables
     import ray
 
@@ -91,6 +92,9 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool) -> I
         )
     else:
         ray.init(address=address, **quiet)
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file():
+        token.chmod(0o600)  # Ray 2.60 writes it readable by everybody
     signal.signal(signal.SIGTERM, on_sigterm)  # ray.init() puts its own there, which ends the driver with 1
     try:
         yield

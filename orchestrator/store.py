@@ -151,5 +151,6 @@ class Store:
         if changes:
             listed = "; ".join(f"{name} was {old}, is now {new}" for name, old, new in changes)
             raise SpecError(
-                f"{self.uri} holds results of another sweep, and they would mix: {listed}. Use another --store"
+                f"{self.uri} holds results of another sweep, and they would mix: {listed}. "
+                "Use another --store, or delete this one"
             )
