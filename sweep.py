@@ -231,7 +231,7 @@ def _status(options: argparse.Namespace) -> int:
         table.add_column(heading, overflow="fold")
     for trial in planned:
         status = store.read_status(trial.trial_id)
-        state = status.state if status else ("interrupted" if trial.from_step else "waiting")
+        state = status.state.replace("running", "running or interrupted") if status else "waiting"
         measured = len(store.measured_steps(trial.trial_id))
         table.add_row(trial.trial_id, state, f"{trial.from_step}/{trial.config.steps}", f"{measured}", trial.reason)
     _console().print(table)

@@ -9,12 +9,13 @@ from orchestrator.evaluators import EvaluatorPool, Measured, Request
 from orchestrator.plan import PlannedTrial, unmeasured_metrics
 from orchestrator.progress import Counts, Display
 from orchestrator.spec import Sweep
-from orchestrator.store import ERROR_LOG, Store
+from orchestrator.store import ERROR_LOG, STATUS, Store
 from orchestrator.tensorboard import TrialBoard
 from trainables.checkpoint import committed_steps
 from trainables.schedules import checkpoint_steps
 
 POLL_S = 0.3
+LOOK_AHEAD = 32
 
 
 @dataclass
@@ -30,67 +31,76 @@ class _Watched:
 
 
 class Collector:
-    """One thread's loop around the pool, the boards and the display. Tune's thread tells it which trials run."""
+    """One thread's loop around the pool, the boards and the display.
+
+    It learns from the store alone which trials run and have ended, since Tune may run in another process (``ray://``).
+    ``training`` are the trials that Tune gets, in the order in which it starts them.
+    """
 
     def __init__(
-        self, store: Store, sweep: Sweep, planned: list[PlannedTrial], pool: EvaluatorPool, display: Display
+        self,
+        store: Store,
+        sweep: Sweep,
+        planned: list[PlannedTrial],
+        training: list[PlannedTrial],
+        pool: EvaluatorPool,
+        display: Display,
     ) -> None:
         self.store, self.sweep, self.pool, self.display = store, sweep, pool, display
-        self.planned = {trial.trial_id: trial for trial in planned}
+        self.planned, self.training = planned, training
         self.watched: dict[str, _Watched] = {}
-        self.running: set[str] = set()
-        self.ended: set[str] = set()
-        self.failed: set[str] = set()
+        self.waiting = list(training)
+        self.running: list[_Watched] = []
+        self.ended = 0
+        self.failed = 0
         self.measured = 0
-        self.training = [trial for trial in planned if trial.action == "train"]
-        self.tokens_total = sum((t.config.steps - t.from_step) * t.config.tokens_per_step for t in self.training)
+        self.tokens_total = sum((t.config.steps - t.from_step) * t.config.tokens_per_step for t in training)
         self.evaluations_total = sum(expected_evaluations(trial) for trial in planned)
         self._messages: list[str] = []
         self._training_ended = threading.Event()
         self._error: BaseException | None = None
 
-    # Called by Tune's thread.
-
-    def on_start(self, trial_id: str) -> None:
-        self.running.add(trial_id)
-
-    def on_end(self, trial_id: str) -> None:
-        self.ended.add(trial_id)
-
     def training_ended(self) -> None:
         """No trial runs any more: what is left is measuring."""
         self._training_ended.set()
 
-    # The loop.
-
     def run(self, stop: threading.Event) -> None:
-        """Until training has ended and every checkpoint is measured, or ``stop`` is set."""
+        """The loop: until training has ended and every checkpoint is measured, or ``stop`` is set."""
         try:
-            for trial in self.planned.values():
+            for trial in self.planned:
                 if trial.action == "measure":
                     self._watch(trial).training = False
             while not stop.is_set():
                 last_round = self._training_ended.is_set()
-                self._collect()
+                self._collect(last_round)
                 if last_round and not self.pool.outstanding:
                     return
                 stop.wait(POLL_S)
         except Exception as error:
             self._error = error
 
-    def _collect(self) -> None:
-        for trial_id in list(self.running):
-            watched = self.watched.get(trial_id) or self._watch(self.planned[trial_id])
-            ended = trial_id in self.ended or self._training_ended.is_set()
+    def _collect(self, last_round: bool) -> None:
+        self._find_started(last_round)
+        for watched in list(self.running):
+            trial_id = watched.planned.trial_id
+            status = self.store.read_status(trial_id)  # before looking for checkpoints: none comes after the end
             watched.step = watched.board.follow()
             self._submit(watched)
-            if ended:
-                self.running.discard(trial_id)
+            if last_round or (status is not None and status.state != "running"):
+                self.running.remove(watched)
                 watched.training = False
-                self.failed |= {trial_id} if self._failed(trial_id) else set()
+                self.ended += 1
+                self.failed += status is None or status.state != "done"
         for measured in self.pool.poll():
             self._note(measured)
         self.display.update(self._counts())
+
+    def _find_started(self, everywhere: bool) -> None:
+        """Trials start about in order, so looking at the next few finds them; 1,000 waiting ones are not all asked."""
+        for trial in self.waiting[: None if everywhere else LOOK_AHEAD]:
+            if self.store.trial(trial.trial_id).exists(STATUS):
+                self.waiting.remove(trial)
+                self.running.append(self._watch(trial))
 
     def _watch(self, trial: PlannedTrial) -> _Watched:
         watched = self.watched[trial.trial_id] = _Watched(trial, TrialBoard.open(self.store, trial.config))
@@ -121,9 +131,9 @@ class Collector:
         steps = ((max(0, self._step(trial) - trial.from_step), trial.config.tokens_per_step) for trial in self.training)
         return Counts(
             trials=len(self.planned),
-            done=len(self.planned) - len(self.training) + len(self.ended - self.failed),
-            running=len(self.running - self.ended),
-            failed=len(self.failed),
+            done=len(self.planned) - len(self.training) + self.ended - self.failed,
+            running=len(self.running),
+            failed=self.failed,
             tokens=sum(count * tokens for count, tokens in steps),
             tokens_total=self.tokens_total,
             evaluations=self.measured,
@@ -135,10 +145,6 @@ class Collector:
         watched = self.watched.get(trial.trial_id)
         return watched.step if watched else trial.from_step
 
-    def _failed(self, trial_id: str) -> bool:
-        status = self.store.read_status(trial_id)
-        return status is not None and status.state == "failed"
-
     def close(self) -> None:
         """Close every board. Raises the error that ended the loop, if one did."""
         for watched in self.watched.values():
@@ -149,7 +155,7 @@ class Collector:
     def failures(self) -> list[str]:
         """Failed trials and measurements, one line each, trials with their log."""
         lines = []
-        for trial_id in self.planned:
+        for trial_id in (trial.trial_id for trial in self.planned):
             status = self.store.read_status(trial_id)
             if status is not None and status.state == "failed":
                 log = f"{self.store.trial(trial_id)}/{ERROR_LOG}"

@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,20 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
         pool = EvaluatorPool.start(store, sweep, size)
         try:
             with Display(console) as display:
-                collector = Collector(store, sweep, planned, pool, display)
-                _train_and_measure(sweep, store, [trial for trial in todo if trial.action == "train"], collector)
+                training = longest_first(planned)
+                for trial in training:
+                    store.trial(trial.trial_id).delete(STATUS)  # that of an earlier attempt
+                collector = Collector(store, sweep, planned, training, pool, display)
+                _train_and_measure(sweep, store, training, collector)
         finally:
             pool.stop()
     return collector.failures()
+
+
+def longest_first(planned: list[PlannedTrial]) -> list[PlannedTrial]:
+    """The trials to train, in the order in which they start: the longest first, so that no core waits at the end."""
+    training = [trial for trial in planned if trial.action == "train"]
+    return sorted(training, key=lambda trial: -trial.config.flops(trial.config.steps - trial.from_step))
 
 
 def usable_cpus() -> int:
@@ -128,7 +137,7 @@ def _train_and_measure(sweep: Sweep, store: Store, todo: list[PlannedTrial], col
     thread.start()
     try:
         if todo:
-            tune_trials(sweep, store, todo, collector.on_start, collector.on_end)
+            tune_trials(sweep, store, todo)
         collector.training_ended()
         while thread.is_alive():
             thread.join(0.2)  # with a limit, so that Ctrl-C is heard
@@ -138,14 +147,8 @@ def _train_and_measure(sweep: Sweep, store: Store, todo: list[PlannedTrial], col
         collector.close()
 
 
-def tune_trials(
-    sweep: Sweep,
-    store: Store,
-    todo: list[PlannedTrial],
-    on_start: Callable[[str], None],
-    on_end: Callable[[str], None],
-) -> None:
-    """Run trials through a fresh Tuner (never ``Tuner.restore``); longest first, so that no core waits at the end."""
+def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
+    """Run trials through a fresh Tuner (never ``Tuner.restore``) and in the order given."""
     import ray
     from ray import tune
 
@@ -168,14 +171,11 @@ def tune_trials(
         resources: Any = tune.PlacementGroupFactory([{DRIVER_RESOURCE: 0.01}])
     else:
         resources = {"cpu": sweep.threads} | ({"gpu": 1} if gpu else {})
-    ordered = sorted(todo, key=lambda trial: -trial.config.flops(trial.config.steps - trial.from_step))
-    for trial in ordered:
-        store.trial(trial.trial_id).delete(STATUS)  # until it ends anew, the trial is interrupted, not failed
     scratch = tempfile.mkdtemp(prefix="toposweep-tune-")
     try:
         results = tune.Tuner(
             tune.with_resources(run_trial, resources),
-            param_space={"trial": tune.grid_search([t.trial_id for t in ordered]), "store": store.uri, "gpu": gpu},
+            param_space={"trial": tune.grid_search([t.trial_id for t in todo]), "store": store.uri, "gpu": gpu},
             tune_config=tune.TuneConfig(
                 reuse_actors=sweep.workers == 1,
                 max_concurrent_trials=max(1, int(cluster["CPU"] // per_trial)),
@@ -184,7 +184,6 @@ def tune_trials(
                 storage_path=scratch,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=sweep.retries),
-                callbacks=[_watch(on_start, on_end)],
             ),
         ).fit()
     finally:
@@ -192,30 +191,6 @@ def tune_trials(
     for result in results:
         if result.error is not None and result.config:
             _record_death(store, result.config["trial"], result.error, sweep.retries)
-
-
-def _watch(on_start: Callable[[str], None], on_end: Callable[[str], None]) -> Any:
-    from ray.tune import Callback
-
-    class Watch(Callback):  # type: ignore[misc]
-        """Tells which trials are running. An error does not end a trial while Tune will try it again."""
-
-        def __init__(self, on_start: Callable[[str], None], on_end: Callable[[str], None]) -> None:
-            self.on_start, self.on_end = on_start, on_end
-
-        def __getstate__(self) -> dict[str, Any]:
-            return {}  # the Tuner pickles its callbacks to be restored, which we never do
-
-        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.on_start(trial.config["trial"])
-
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.on_end(trial.config["trial"])
-
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.on_end(trial.config["trial"])
-
-    return Watch(on_start, on_end)
 
 
 def _record_death(store: Store, trial_id: str, error: BaseException, retries: int) -> None:

@@ -71,7 +71,7 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], store: Store) -> Pl
         return PlannedTrial(config, "measure", f"not measured yet: {listed}", config.steps, steps, unmeasured)
     if status is not None and status.state == "failed":
         reason = f"failed at step {status.step}: {(status.reason or '').splitlines()[0]}; again from step {from_step}"
-    elif status is not None:
+    elif status is not None and status.state == "done":
         reason = f"its last checkpoint is gone; again from step {from_step}"
     elif steps:
         reason = f"interrupted; goes on from step {from_step}"

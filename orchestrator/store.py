@@ -4,7 +4,7 @@
 sweep.json                          spec, fingerprint, provenance
 tokens/<fingerprint>/               token store (trainables.token_store)
 trials/<trial>/trial.json           the trial's config
-               status.json          done or failed, and why
+               status.json          running, done or failed, and why
                log/  checkpoints/  training_state/      written by the training loop
                measurements/step-00000128.json
                error.log
@@ -29,9 +29,9 @@ RESULTS, REPORT, TENSORBOARD = "results.parquet", "report.html", "tensorboard"
 
 @dataclass(frozen=True)
 class Status:
-    """How a trial's last attempt ended."""
+    """How a trial's last attempt ended; ``running`` where it has not, also when its process is long gone."""
 
-    state: Literal["done", "failed"]
+    state: Literal["running", "done", "failed"]
     step: int
     seconds: float
     reason: str | None = None

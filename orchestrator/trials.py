@@ -37,6 +37,7 @@ def run_trial(settings: dict[str, Any]) -> None:
     store = Store.open(settings["store"])
     config = store.read_trial(settings["trial"])
     began = time.time()
+    store.write_status(config.trial_id, Status("running", step=0, seconds=0.0))
     reason = None
     try:
         _fit(config, settings)
