@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["run"].add_argument(
         "--address",
         metavar="ADDR",
-        help="a running Ray cluster: auto, host:port, ray://... (default: a Ray of its own)",
+        help="a running Ray cluster: auto or host:port (default: a Ray of its own)",
     )
     commands.choices["plan"].add_argument(
         "--address", metavar="ADDR", help="taken as by run; planning needs no cluster"

@@ -89,6 +89,11 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool) -> I
     if ray.is_initialized():
         yield
         return
+    if address is not None and address.startswith("ray://"):
+        raise SpecError(
+            f"--address {address}: Ray Data does not run through Ray Client. On the cluster's head use --address auto, or "
+            "send the command there: ray job submit -- python sweep.py run ... --address auto"
+        )
     on_sigterm = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:

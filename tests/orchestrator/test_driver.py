@@ -11,9 +11,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import ray
 from ray.util.state import list_placement_groups
 
 import sweep
+from orchestrator.driver import ray_running
+from orchestrator.spec import SpecError
 from orchestrator.store import Store
 from trainables.checkpoint import committed_steps, load_weights
 from trainables.pretrain import pretrain
@@ -151,3 +154,12 @@ def test_a_full_disk_fails_the_trials_by_name_and_the_sweep_goes_on_once_there_i
         assert run(disk, "metrics=none", "seeds=0", "budgets=20steps") == 0
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_client_address_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # the session's own would be used whatever is asked
+    with (
+        pytest.raises(SpecError, match="ray job submit"),
+        ray_running("ray://h:10001", evaluators=1, distributed=False),
+    ):
+        pass
