@@ -33,7 +33,8 @@ class _Watched:
 class Collector:
     """One thread's loop around the pool, the boards and the display.
 
-    It learns from the store alone which trials run and have ended. ``training`` are the trials that Tune gets, in the order in which it starts them.
+    It learns from the store alone which trials run and have ended. ``training``: what Tune gets, in the order of
+    starting.
     """
 
     def __init__(

@@ -91,8 +91,8 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool) -> I
         return
     if address is not None and address.startswith("ray://"):
         raise SpecError(
-            f"--address {address}: Ray Data does not run through Ray Client. On the cluster's head use --address auto, or "
-            "send the command there: ray job submit -- python sweep.py run ... --address auto"
+            f"--address {address}: Ray Data does not run through Ray Client. On the cluster's head use --address auto, "
+            "or send the command there: ray job submit -- python sweep.py run ... --address auto"
         )
     on_sigterm = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
