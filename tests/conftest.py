@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -54,6 +55,18 @@ def list_processes() -> list[Process]:
         if state != "Z":
             found.append(Process(int(folder.name), int(parent), int(session), command))
     return found
+
+
+@pytest.fixture(scope="session")
+def ray_workers() -> Callable[[str], list[int]]:
+    """Process ids of this session's own Ray workers whose title holds a word: its raylet is our child, they are its."""
+
+    def find(word: str) -> list[int]:
+        living = {one.pid: one for one in list_processes()}
+        named = (one for one in living.values() if word in one.command and one.parent in living)
+        return [one.pid for one in named if living[one.parent].parent == os.getpid()]
+
+    return find
 
 
 @pytest.fixture(scope="session")

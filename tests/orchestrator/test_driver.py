@@ -7,12 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import ray
-from ray.util.state import list_placement_groups
 
 import sweep
 from orchestrator.driver import ray_running
@@ -70,7 +68,10 @@ def test_a_distributed_trial_trains_the_same_model_within_rounding(prepared: Pat
     losses = pd.read_parquet(prepared / "results.parquet").query("metric == 'held_out_loss'").set_index("step")["value"]
     assert list(losses.index) == [0, 1, 2, 4, 6]
     assert losses[6] < losses[0]
-    assert [group.state for group in list_placement_groups() if group.state == "CREATED"] == []
+    until = time.monotonic() + 30
+    while any(group["state"] == "CREATED" for group in ray.util.placement_group_table().values()):
+        assert time.monotonic() < until, "a placement group was left behind"
+        time.sleep(0.2)
 
 
 def test_a_diverging_trial_fails_alone_with_its_log(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,22 +88,16 @@ def test_a_diverging_trial_fails_alone_with_its_log(prepared: Path, capsys: pyte
 
 
 def test_a_killed_trial_process_is_started_again_and_ends_with_the_bits_of_a_plain_loop(
-    prepared: Path, tmp_path: Path, processes: Callable[[], list[Any]]
+    prepared: Path, tmp_path: Path, ray_workers: Callable[[str], list[int]]
 ) -> None:
     store, killed = Store.open(str(prepared)), threading.Event()
-
-    def trial_processes() -> list[int]:
-        """Tune's warm actors of this session's own Ray: its raylet is our child, they are the raylet's."""
-        living = {one.pid: one for one in processes()}
-        mine = (one for one in living.values() if "ImplicitFunc" in one.command and one.parent in living)
-        return [one.pid for one in mine if living[one.parent].parent == os.getpid()]
 
     def kill_once() -> None:
         """SIGKILL after step 4 of 60."""
         until = time.monotonic() + 90
         while time.monotonic() < until and not killed.is_set():
             if any(4 in committed_steps(store.trial(trial)) for trial in store.trial_ids()):
-                for pid in trial_processes():
+                for pid in ray_workers("ImplicitFunc"):
                     os.kill(pid, signal.SIGKILL)
                     killed.set()
             time.sleep(0.01)

@@ -1,10 +1,10 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ray.util.state import get_actor
 
 from orchestrator.evaluators import EvaluatorPool, Measured, Request
 from orchestrator.spec import Sweep
@@ -48,14 +48,16 @@ def test_measuring_again_gives_the_same_values(pool: EvaluatorPool, store: Store
         assert {key: one["values"] for key, one in new.items()} == {key: one["values"] for key, one in old.items()}
 
 
-def test_a_killed_actor_loses_no_request(pool: EvaluatorPool, store: Store) -> None:
+def test_a_killed_actor_loses_no_request(
+    pool: EvaluatorPool, store: Store, ray_workers: Callable[[str], list[int]]
+) -> None:
     requests = [Request(trial, step, NAMES) for trial in store.trial_ids() for step in (0, 1, 2, 4)]
     for request in requests:
         pool.submit(request)
     found = list(pool.poll())
     while not found:  # both actors are up and at work from here on
         found += pool.poll()
-    os.kill(get_actor(pool.actors[0]._actor_id.hex()).pid, signal.SIGKILL)
+    os.kill(ray_workers("ray::Evaluator")[0], signal.SIGKILL)
     found += drain(pool)
     assert sorted(map(str, (measured.request for measured in found))) == sorted(map(str, requests))
     assert [measured.failed for measured in found if measured.failed] == []
