@@ -15,10 +15,12 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import search_spaces
 from orchestrator.spec import SpecError, Sweep, override, type_name
+from trainables.storage import CorruptFileError
 
 if TYPE_CHECKING:
     from orchestrator.plan import PlannedTrial
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code: int = options.command(options)
         return code
-    except SpecError as error:
+    except (SpecError, CorruptFileError) as error:
         print(f"sweep.py: {error}", file=sys.stderr)
         return USAGE
     except OSError as error:  # a full disk, a store that went away, a cluster that does not answer
@@ -176,7 +178,7 @@ def _summarize(store: Store, console: Console) -> None:
         ("report", f"{store.root}/{REPORT}"),
         ("watch", shlex.join([_tensorboard(), "--logdir", str(log_directory(store))])),
     ):
-        console.print(f"{label:8} {text}", highlight=False, soft_wrap=True)
+        console.print(f"{label:8} {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _tensorboard() -> str:
@@ -203,7 +205,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _plan_table(planned: list[PlannedTrial], store: Store) -> Table:
-    table = Table(title=f"plan for {store.uri}", box=None)
+    table = Table(title=escape(f"plan for {store.uri}"), box=None)
     for heading in ("trial", "action", "steps", "tokens", "FLOPs", "why"):
         table.add_column(
             heading, justify="right" if heading in ("steps", "tokens", "FLOPs") else "left", overflow="fold"
@@ -214,7 +216,7 @@ def _plan_table(planned: list[PlannedTrial], store: Store) -> Table:
             f"{trial.from_step}..{config.steps}" if trial.from_step and trial.action == "train" else f"{config.steps}"
         )
         numbers = (steps, f"{config.steps * config.tokens_per_step:,}", f"{config.flops(config.steps):.3g}")
-        table.add_row(trial.trial_id, trial.action, *numbers, trial.reason)
+        table.add_row(trial.trial_id, trial.action, *numbers, escape(trial.reason))
     return table
 
 
@@ -233,7 +235,9 @@ def _status(options: argparse.Namespace) -> int:
         status = store.read_status(trial.trial_id)
         state = status.state.replace("running", "running or interrupted") if status else "waiting"
         measured = len(store.measured_steps(trial.trial_id))
-        table.add_row(trial.trial_id, state, f"{trial.from_step}/{trial.config.steps}", f"{measured}", trial.reason)
+        table.add_row(
+            trial.trial_id, state, f"{trial.from_step}/{trial.config.steps}", f"{measured}", escape(trial.reason)
+        )
     _console().print(table)
     failed = sum(trial.reason.startswith("failed") for trial in planned)
     left = sum(trial.action != "done" for trial in planned)

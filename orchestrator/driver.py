@@ -129,7 +129,7 @@ def prepare_tokens(sweep: Sweep, store: Store, todo: list[PlannedTrial], console
                     store.tokens(spec.fingerprint),
                     blocks=needed,
                     embedded_shards=local,
-                    say=lambda line: console.print(line, highlight=False),
+                    say=lambda line: console.print(line, highlight=False, markup=False),
                 )
             except ValueError as error:
                 raise SpecError(str(error)) from error

@@ -95,7 +95,9 @@ class EvaluatorPool:
         """Needs a running Ray. Call it outside any Tune trial: a trial's placement group would capture the actors."""
         import ray
 
-        own = {EVALUATOR_RESOURCE: 1} if EVALUATOR_RESOURCE in ray.cluster_resources() else {}
+        offered = ray.cluster_resources().get(EVALUATOR_RESOURCE)
+        own = {EVALUATOR_RESOURCE: 1} if offered else {}
+        size = min(size, int(offered)) if offered else size  # a request to an actor without a place waits for ever
         # No CPU of Ray's count: on a small cluster evaluators would take what trials wait for. Their nice level shares.
         actor = ray.remote(num_cpus=0, resources=own, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)
         actors = [actor.remote(store.uri, sweep.probe_sequences, sweep.probe_points) for _ in range(size)]

@@ -46,7 +46,7 @@ def _content(store: Store, frame: pd.DataFrame) -> dict[str, Any]:
     sweep = store.read_sweep()
     assert sweep is not None, "a report is made of a store with a sweep.json"
     final = results.at_budget(store, frame)
-    measured = frame[frame["value"].notna()]
+    measured = results.newest(frame[frame["value"].notna()])
     headings, rows = _table(results.by_budget(final)) if not final.empty else ([], [])
     return {
         "title": f"Sweep {sweep['space']}",
@@ -196,8 +196,9 @@ def _draw_heat(axis: Axes, measured: pd.DataFrame, final: pd.DataFrame, metric: 
     model = final["model"].iloc[0]
     of_model = measured[(measured["model"] == model) & (measured["metric"] == metric) & measured["layer"].notna()]
     largest = of_model[of_model["budget_flops"] == of_model["budget_flops"].max()]
+    norm = LogNorm() if (largest["value"] > 0).any() else None  # no bar at all has no logarithm
     table = largest.pivot_table(index="layer", columns="step", values="value", aggfunc="mean")
-    image = axis.imshow(table.to_numpy(dtype=float), aspect="auto", origin="lower", cmap="magma", norm=LogNorm())
+    image = axis.imshow(table.to_numpy(dtype=float), aspect="auto", origin="lower", cmap="magma", norm=norm)
     axis.set_xticks(range(len(table.columns)), [str(step) for step in table.columns], fontsize="x-small", rotation=60)
     axis.set_yticks(range(len(table.index)), [str(layer) for layer in table.index])
     axis.set(xlabel="step", ylabel="layer", title=LAYERED[metric])

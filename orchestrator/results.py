@@ -101,10 +101,16 @@ def write(store: Store, frame: pd.DataFrame) -> None:
     store.root.write(RESULTS, sink.getvalue().to_pybytes())
 
 
+def newest(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the highest version of each metric on each checkpoint: versions never share a mean or a plot."""
+    highest = frame.groupby(["trial", "step", "metric"])["metric_version"].transform("max")
+    return frame[frame["metric_version"] == highest]
+
+
 def at_budget(store: Store, frame: pd.DataFrame) -> pd.DataFrame:
     """Values at the last step of each trial that is done, layers of one metric averaged: a row per trial and metric."""
     done = {trial: status.step for trial in store.trial_ids() if (status := store.read_status(trial)) and _done(status)}
-    last = frame[frame["step"] == frame["trial"].map(done)]
+    last = newest(frame[frame["step"] == frame["trial"].map(done)])
     keys = ["model", "budget_flops", "seed", "trial", "step", "tokens", "metric"]
     return last.groupby(keys, as_index=False)["value"].mean()
 

@@ -86,6 +86,7 @@ class Sweep:
                 configs += [self._trial(name, seed, budget, token_spec.fingerprint) for seed in self.seeds]
         for config in configs:
             _check_trial(config)
+        _check_distinct(configs)
         return tuple(configs)
 
     def token_spec(self, model: str) -> TokenSpec:
@@ -199,6 +200,17 @@ def _check_trial(config: TrialConfig) -> None:
     room = decay_start(config.optimization, config.steps) if config.optimization.schedule == "wsd" else config.steps
     if warmup > room:
         raise SpecError(f"budgets={config.budget}: leaves {room} steps before the decay, fewer than warmup={warmup}")
+
+
+def _check_distinct(configs: Sequence[TrialConfig]) -> None:
+    """Two budgets that buy the same steps would train one trial twice and count it as two seeds."""
+    seen: dict[tuple[str, int, int], Budget] = {}
+    for config in configs:
+        other = seen.setdefault((config.model.name, config.seed, config.steps), config.budget)
+        if other != config.budget:
+            raise SpecError(
+                f"budgets={other},{config.budget}: both buy {config.steps} steps of {config.model.name}; keep one"
+            )
 
 
 def override(sweep: Sweep, assignments: Sequence[str]) -> Sweep:

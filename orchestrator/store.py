@@ -14,6 +14,7 @@ results.parquet  report.html  tensorboard/              made from the above
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -67,7 +68,8 @@ class Store:
         return self.root / "tokens" / fingerprint
 
     def trial_ids(self) -> list[str]:
-        return (self.root / "trials").names()
+        """Folders with a trial in them; a stray file (macOS leaves them) is not one."""
+        return [name for name in (self.root / "trials").names() if self.trial(name).exists(TRIAL)]
 
     def read_trial(self, trial_id: str) -> TrialConfig:
         return TrialConfig.from_json(self.trial(trial_id).read_json(TRIAL))
@@ -100,8 +102,8 @@ class Store:
         (self.trial(trial_id) / MEASUREMENTS).write_json(f"{step_name(step)}.json", {"measurements": merged})
 
     def measured_steps(self, trial_id: str) -> list[int]:
-        names = (self.trial(trial_id) / MEASUREMENTS).names()
-        return [int(name.removeprefix("step-").removesuffix(".json")) for name in names]
+        matches = (re.fullmatch(r"step-(\d{8})\.json", name) for name in (self.trial(trial_id) / MEASUREMENTS).names())
+        return [int(match[1]) for match in matches if match]
 
     def read_sweep(self) -> dict[str, Any] | None:
         """``sweep.json``, None for a new store. Raises SpecError for a folder that is not a store, or a damaged one."""
@@ -131,7 +133,7 @@ class Store:
             "corpus_fingerprint": sweep.token_spec(sweep.model[0]).corpus_fingerprint,
             "fingerprint": sha256(canonical_json(merged)),
             "provenance": dict(provenance),
-            "earlier_runs": [*known["earlier_runs"], known["provenance"]] if known else [],
+            "earlier_runs": [*known.get("earlier_runs", []), known["provenance"]] if known else [],
         }
         self.root.write_json(SWEEP, body)
 

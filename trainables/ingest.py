@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,8 +100,9 @@ def prepare(
         shards = find_shards(spec.corpus)
     tokenizer = _tokenizer(spec, shards)
     say(f"streaming {len(shards)} shards through Ray Data: tokenise and pack {blocks} blocks of {spec.seq_len}")
-    documents = tokenized_documents(shards, tokenizer.to_str())
-    return pack(documents, spec, folder, blocks=blocks, tokenizer_json=tokenizer.to_str())
+    # Closed whatever stops packing: a stream that outlives Ray makes Ray Data start another Ray.
+    with contextlib.closing(tokenized_documents(shards, tokenizer.to_str())) as documents:
+        return pack(documents, spec, folder, blocks=blocks, tokenizer_json=tokenizer.to_str())
 
 
 def _tokenizer(spec: TokenSpec, shards: list[Path]) -> Any:
@@ -117,7 +119,9 @@ def _tokenizer(spec: TokenSpec, shards: list[Path]) -> Any:
     return tokenizer
 
 
-def tokenized_documents(shards: Iterable[Path], tokenizer_json: str) -> Iterator[tuple[str, str, np.ndarray]]:
+def tokenized_documents(
+    shards: Iterable[Path], tokenizer_json: str
+) -> Generator[tuple[str, str, np.ndarray], None, None]:
     """(split, domain, token ids) of every document, in the order of the shards, streamed by Ray Data.
 
     Each shard is one generator task: a batch of documents leaves it as soon as it is tokenised, so memory is bounded

@@ -7,6 +7,7 @@ resumed from one drops exactly the segments that it will write again.
 from __future__ import annotations
 
 import math
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -80,7 +81,7 @@ class StepLog:
 
 def segment_starts(trial: Folder) -> list[int]:
     """The step before the first of each segment, ascending."""
-    return [int(name.removesuffix(".json")) for name in (trial / LOG).names()]
+    return [int(name[:8]) for name in (trial / LOG).names() if re.fullmatch(r"\d{8}\.json", name)]
 
 
 def read_segment(trial: Folder, start: int) -> dict[str, list[Any]]:
