@@ -193,14 +193,21 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
         ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    unrecorded = None
     for result in results:
         if result.error is not None and result.config:
-            _record_death(store, result.config["trial"], result.error, sweep.retries)
+            try:
+                _record_death(store, result.config["trial"], result.error, sweep.retries)
+            except OSError as error:  # the others are still to be recorded
+                unrecorded = error
+    if unrecorded is not None:
+        raise unrecorded
 
 
 def _record_death(store: Store, trial_id: str, error: BaseException, retries: int) -> None:
     """A trial whose process died left no status; give it one, so that it is named and planned again."""
-    store.trial(trial_id).write(ERROR_LOG, str(error).encode())
-    reason = f"its process died {retries + 1} times (killed, or out of memory?)"
+    last = (str(error).strip().splitlines() or [""])[-1]
+    reason = f"its process died or could not write, {retries + 1} times (killed, out of memory, full disk?): {last}"
     step = max(committed_steps(store.trial(trial_id)), default=0)
     store.write_status(trial_id, Status(state="failed", step=step, seconds=0.0, reason=reason))
+    store.trial(trial_id).write(ERROR_LOG, str(error).encode())

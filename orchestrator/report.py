@@ -111,7 +111,7 @@ def _figures(measured: pd.DataFrame, final: pd.DataFrame) -> list[Figure]:
         figures += [
             _figure(
                 "Topology against compute, by layer",
-                "At the end of each budget: mean and standard deviation over seeds. Layer 0 is the embeddings.",
+                "The first model, at the end of each budget: mean and standard deviation over seeds. Layer 0: embeddings",
                 lambda axes: _draw_each(_draw_layers, axes, measured, final, present),
                 columns=len(present),
             ),
@@ -177,6 +177,7 @@ def _at_end(measured: pd.DataFrame, final: pd.DataFrame, metric: str) -> pd.Data
 
 def _draw_layers(axis: Axes, measured: pd.DataFrame, final: pd.DataFrame, metric: str) -> None:
     rows = _at_end(measured, final, metric)
+    rows = rows[rows["model"] == final["model"].iloc[0]]  # models have other layers, and other budgets
     for layer, of_layer in rows.groupby("layer"):
         spread = of_layer.groupby("budget_flops")["value"].agg(["mean", "std"]).fillna(0.0)
         (line,) = axis.plot(spread.index, spread["mean"], "o-", ms=3, lw=1.2, label=f"layer {layer}")

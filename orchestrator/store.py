@@ -150,9 +150,26 @@ class Store:
         corpus = sweep.token_spec(sweep.model[0]).corpus_fingerprint
         if not changes and corpus != known["corpus_fingerprint"]:
             changes.append(("the corpus's content", known["corpus_fingerprint"], corpus))
+        if not changes:
+            changes = self._changed_trials(sweep)
         if changes:
             listed = "; ".join(f"{name} was {old}, is now {new}" for name, old, new in changes)
             raise SpecError(
                 f"{self.uri} holds results of another sweep, and they would mix: {listed}. "
                 "Use another --store, or delete this one"
             )
+
+    def _changed_trials(self, sweep: Sweep) -> list[tuple[str, Any, Any]]:
+        """What a setting's words do not show: another tokenizer at the same path, another shape of a model's name."""
+        wanted = {config.model.name: config for config in sweep.trials()}
+        for trial_id in self.trial_ids():
+            known = self.read_trial(trial_id)
+            if known.trial_id != trial_id:
+                return [("the identity of a trial (the training loop's version)", trial_id, known.trial_id)]
+            config = wanted.pop(known.model.name, None)  # one of a model speaks for all
+            if config is not None:
+                own = {"budget", "seed", "init_seed", "data_seed"}
+                pairs = ((name, value, getattr(config, name)) for name, value in vars(known).items() if name not in own)
+                if changes := [(f"{name} of {known.model.name}", old, new) for name, old, new in pairs if old != new]:
+                    return changes
+        return []

@@ -21,6 +21,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from orchestrator.store import TENSORBOARD, Store
 from trainables.config import TrialConfig
 from trainables.step_log import read_segment, segment_starts
+from trainables.storage import CorruptFileError
 
 CURVES = ("loss", "learning_rate", "tokens_per_s", "grad_norm")
 HEADLINE_METRICS = ("held_out_loss", "bits_per_byte", "neural_persistence", "parameter_norm")
@@ -70,7 +71,10 @@ class TrialBoard:
         for start in starts:
             if start < first:
                 continue
-            columns = read_segment(folder, start)
+            try:
+                columns = read_segment(folder, start)
+            except (CorruptFileError, FileNotFoundError):
+                continue  # damaged, or a retried trial is just writing it anew; a curve with a gap stops no sweep
             for index, step in enumerate(columns["step"]):
                 if step > self.last_step:
                     values = {f"train/{curve}": columns[curve][index] for curve in CURVES}

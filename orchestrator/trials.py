@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import tempfile
@@ -38,12 +39,12 @@ def run_trial(settings: dict[str, Any]) -> None:
     config = store.read_trial(settings["trial"])
     began = time.time()
     store.write_status(config.trial_id, Status("running", step=0, seconds=0.0))
-    reason = None
+    reason, log = None, ""
     try:
         _fit(config, settings)
     except Exception as error:
         reason = "; ".join(dict.fromkeys(_causes(error)))
-        store.trial(config.trial_id).write(ERROR_LOG, traceback.format_exc().encode())
+        log = traceback.format_exc()
     steps = committed_steps(store.trial(config.trial_id))
     status = Status(
         state="failed" if reason else "done",
@@ -52,7 +53,10 @@ def run_trial(settings: dict[str, Any]) -> None:
         reason=reason,
         device=_device(),
     )
-    store.write_status(config.trial_id, status)
+    store.write_status(config.trial_id, status)  # before the log: on a full disk the smaller file may still fit
+    if reason:
+        with contextlib.suppress(OSError):
+            store.trial(config.trial_id).write(ERROR_LOG, log.encode())
     tune.report({"state": status.state, "step": status.step})
 
 

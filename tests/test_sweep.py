@@ -17,7 +17,7 @@ import search_spaces
 import sweep
 from orchestrator.plan import plan
 from orchestrator.spec import override
-from orchestrator.store import Store
+from orchestrator.store import Status, Store
 
 ROOT = Path(__file__).parent.parent
 
@@ -155,3 +155,18 @@ def test_an_interrupted_run_exits_130_leaves_no_process_and_goes_on(
     (planned,) = plan(override(search_spaces.find("quickstart")(), settings), store)
     assert planned.action == "train"
     assert planned.from_step >= 16
+
+
+@pytest.mark.parametrize("command", ["status", "report"])
+def test_brackets_in_a_reason_are_text(store_copy: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store.existing(str(store_copy))
+    store.write_status(store.trial_ids()[0], Status("failed", 3, 1.0, "RuntimeError: [/gloo/pair.cc:547] closed"))
+    assert sweep.main([command, str(store_copy)]) == (1 if command == "status" else 0)
+    assert command == "report" or "[/gloo/pair.cc:547]" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_damaged_record_is_named_without_a_traceback(store_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trial = Store.existing(str(store_copy)).trial_ids()[0]
+    (store_copy / "trials" / trial / "trial.json").write_text("{}")
+    assert sweep.main(["report", str(store_copy)]) == 2
+    assert "trial.json" in capsys.readouterr().err

@@ -80,3 +80,11 @@ def test_a_browser_draws_it_without_sideways_scrolling(finished: Path, tmp_path:
     command = ["chromium", *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", probe.as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert "overflow=0" in shown
+
+
+def test_clouds_without_a_loop_are_reported_too(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    frame = results.collect(store)
+    frame.loc[frame["metric"] == "h1_total_persistence_scaled", "value"] = 0.0
+    report.write(store, frame)
+    assert page(store_copy).tags.count("svg") == 3

@@ -78,3 +78,19 @@ def test_a_failed_metric_is_a_row_with_its_reason(store_copy: Path) -> None:
     assert list(rows["metric"]) == ["held_out"]
     assert list(rows["reason"]) == ["Boom"]
     assert rows["value"].isna().all()
+
+
+def test_two_versions_of_a_metric_never_share_a_mean(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    trial = store.trial_ids()[0]
+    step = store.measured_steps(trial)[-1]
+    before = results.at_budget(store, results.collect(store)).query("trial == @trial and metric == 'parameter_norm'")
+    old = store.read_measurements(trial, step)["parameter_norm@1"]
+    newer = old | {"version": 2, "values": [["parameter_norm", None, 1000.0, None]]}
+    store.add_measurements(trial, step, [newer])
+    frame = results.collect(store)
+    after = results.at_budget(store, frame).query("trial == @trial and metric == 'parameter_norm'")
+    assert before["value"].iloc[0] != 1000.0
+    assert list(after["value"]) == [1000.0]
+    both = frame.query("trial == @trial and step == @step and metric == 'parameter_norm'")
+    assert sorted(both["metric_version"]) == [1, 2]  # the table of all values keeps both

@@ -95,3 +95,8 @@ def test_every_field_has_a_role_and_a_help_text() -> None:
     names = {item.name for item in dataclasses.fields(Sweep)}
     assert names == {name for role in ("axis", "fixed", "free") for name in fields_by_role(role)}
     assert all(item.metadata["help"] for item in dataclasses.fields(Sweep))
+
+
+def test_budgets_of_equal_steps_are_refused_not_counted_as_seeds() -> None:
+    with pytest.raises(SpecError, match="both buy 6 steps"):
+        override(BASE, ["budgets=6steps,6144tokens"]).trials()

@@ -6,7 +6,7 @@ from orchestrator.spec import SpecError, Sweep, override
 from orchestrator.store import Status, Store
 from trainables.budget import Budget
 
-SPEC = Sweep(budgets=(Budget(1e10),))
+SPEC = Sweep(budgets=(Budget(1e11),))  # a step of pythia-14m too
 
 
 @pytest.fixture
@@ -106,3 +106,25 @@ def test_measurements_merge_by_metric_and_version(store: Store) -> None:
     store.add_measurements("t", 8, [one("a", 1, 1.0), one("a", 2, 3.0)])
     assert sorted(store.read_measurements("t", 8)) == ["a@1", "a@2", "b@1"]
     assert store.measured_steps("t") == [8]
+
+
+def test_another_tokenizer_at_the_same_path_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text("{}")
+    spec = override(SPEC, [f"tokenizer={path}"])
+    store = Store.open(str(tmp_path / "store"))
+    store.write_sweep("quickstart", spec, {})
+    store.write_trial(spec.trials()[0])
+    store.refuse_mixing(override(spec, ["seeds=8"]))
+    path.write_text("{ }")
+    with pytest.raises(SpecError, match="tokens of neox-280k was"):
+        store.refuse_mixing(override(spec, ["seeds=8"]))
+
+
+def test_stray_files_are_no_trials_and_no_measurements(store: Store) -> None:
+    trial = store.trial_ids()[0]
+    store.add_measurements(trial, 8, [])
+    for folder in (store.root / "trials", store.trial(trial) / "measurements", store.trial(trial) / "log"):
+        folder.write(".DS_Store", b"")
+    assert store.trial_ids() == [trial]
+    assert store.measured_steps(trial) == [8]

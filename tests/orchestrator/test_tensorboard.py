@@ -80,3 +80,13 @@ def test_boards_can_be_made_again_from_the_store_alone(store_copy: Path) -> None
     TrialBoard.open(store, configs[0]).close()
     tags = read(log_directory(store) / configs[0].trial_id).Tags()["scalars"]
     assert {"train/loss", "held_out_loss", "parameter_norm"} <= set(tags)
+
+
+def test_a_damaged_log_segment_leaves_a_gap_and_stops_nothing(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    config = store.read_trial(store.trial_ids()[-1])
+    first = segment_starts(store.trial(config.trial_id))[0]
+    (store.trial(config.trial_id) / "log").write(f"{first:08d}.json", b"{}")
+    board = TrialBoard.open(store, config)
+    assert board.follow() == config.steps
+    board.close()
