@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import signal
@@ -176,6 +177,8 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
         resources: Any = tune.PlacementGroupFactory([{DRIVER_RESOURCE: 0.01}])
     else:
         resources = {"cpu": sweep.threads} | ({"gpu": 1} if gpu else {})
+    # A worker group that finds no place fails after a minute, so no more start than fit.
+    at_once = max(1, int(min(cluster["CPU"] // per_trial, cluster["GPU"] // sweep.workers if gpu else math.inf)))
     scratch = tempfile.mkdtemp(prefix="toposweep-tune-")
     try:
         results = tune.Tuner(
@@ -183,7 +186,7 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
             param_space={"trial": tune.grid_search([t.trial_id for t in todo]), "store": store.uri, "gpu": gpu},
             tune_config=tune.TuneConfig(
                 reuse_actors=sweep.workers == 1,
-                max_concurrent_trials=max(1, int(cluster["CPU"] // per_trial)),
+                max_concurrent_trials=at_once,
             ),
             run_config=tune.RunConfig(
                 storage_path=scratch,

@@ -111,7 +111,7 @@ def _figures(measured: pd.DataFrame, final: pd.DataFrame) -> list[Figure]:
         figures += [
             _figure(
                 "Topology against compute, by layer",
-                "The first model, at the end of each budget: mean and standard deviation over seeds. Layer 0: embeddings",
+                "First model, at the end of each budget: mean and standard deviation over seeds. Layer 0: embeddings.",
                 lambda axes: _draw_each(_draw_layers, axes, measured, final, present),
                 columns=len(present),
             ),

@@ -16,6 +16,7 @@ from trainables.checkpoint import committed_steps
 from trainables.config import TrialConfig
 from trainables.token_store import TokenStore
 
+WORKER_DIED = "WorkerHealthCheckFailedError"  # what Ray Train calls it
 DRIVER_RESOURCE = "trial_driver"  # the driver of a distributed trial waits on it, never on the workers' CPUs
 
 
@@ -43,7 +44,10 @@ def run_trial(settings: dict[str, Any]) -> None:
     try:
         _fit(config, settings)
     except Exception as error:
-        reason = "; ".join(dict.fromkeys(_causes(error)))
+        causes = dict.fromkeys(_causes(error))
+        if any(cause.startswith(WORKER_DIED) for cause in causes):
+            raise  # as when this process dies: Tune starts the trial again, ``retries`` times
+        reason = "; ".join(causes)
         log = traceback.format_exc()
     steps = committed_steps(store.trial(config.trial_id))
     status = Status(

@@ -74,6 +74,31 @@ def test_a_distributed_trial_trains_the_same_model_within_rounding(prepared: Pat
         time.sleep(0.2)
 
 
+def test_a_killed_worker_of_a_distributed_trial_is_retried_from_its_last_checkpoint(
+    prepared: Path, ray_workers: Callable[[str], list[int]]
+) -> None:
+    store, killed = Store.open(str(prepared)), threading.Event()
+
+    def kill_once() -> None:
+        until = time.monotonic() + 120
+        while time.monotonic() < until and not killed.is_set():
+            if any(4 in committed_steps(store.trial(trial)) for trial in store.trial_ids()):
+                for pid in ray_workers("RayTrainWorker")[:1]:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.set()
+            time.sleep(0.01)
+
+    killer = threading.Thread(target=kill_once)
+    killer.start()
+    assert run(prepared, "seeds=0", "budgets=60steps", "workers=2", "metrics=none") == 0
+    killer.join()
+    assert killed.is_set()
+    (trial,) = store.trial_ids()
+    status = store.read_status(trial)
+    assert status is not None
+    assert (status.state, status.step) == ("done", 60)
+
+
 def test_a_diverging_trial_fails_alone_with_its_log(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(prepared, "seeds=0", "budgets=3steps", "learning_rate=1e38") == 1
     errors = capsys.readouterr().err
