@@ -225,9 +225,7 @@ def _status(options: argparse.Namespace) -> int:
     from orchestrator.store import Store
 
     store = Store.existing(options.store)
-    body = store.read_sweep()
-    assert body is not None, "an existing store has a sweep.json"
-    planned = planning.plan(Sweep.from_json(body["sweep"]), store)
+    planned = planning.standing(store)
     table = Table(box=None)
     for heading in ("trial", "state", "step", "measured", "why"):
         table.add_column(heading, overflow="fold")
@@ -239,7 +237,7 @@ def _status(options: argparse.Namespace) -> int:
             trial.trial_id, state, f"{trial.from_step}/{trial.config.steps}", f"{measured}", escape(trial.reason)
         )
     _console().print(table)
-    failed = sum(trial.reason.startswith("failed") for trial in planned)
+    failed = sum("failed" in trial.reason for trial in planned)
     left = sum(trial.action != "done" for trial in planned)
     print(f"{len(planned)} trials: {len(planned) - left} done, {left} left, of which {failed} failed")
     return FAILED if failed else DONE

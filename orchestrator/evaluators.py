@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import metrics
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from trainables.config import TrialConfig
@@ -28,20 +30,18 @@ class Request:
 
 @dataclass(frozen=True)
 class Measured:
-    """A request's outcome; ``error`` where the checkpoint could not be measured at all."""
+    """A request's outcome; ``log`` is the file of the store with the whole reasons."""
 
     request: Request
     measurements: tuple[dict[str, Any], ...]
-    error: str | None = None
+    log: str
 
     @property
     def failed(self) -> list[str]:
         """What failed, one line each, for people."""
         where = f"{self.request.trial_id} step {self.request.step}"
-        if self.error:
-            return [f"{where}: {self.error}"]
         return [
-            f"{where}: {one['metric']}: {one['reason'].strip().splitlines()[-1]}"
+            f"{where}: {one['metric']}: {one['reason'].strip().splitlines()[-1]} (log: {self.log})"
             for one in self.measurements
             if one["status"] == "failed"
         ]
@@ -85,6 +85,7 @@ class EvaluatorPool:
     changes nothing.
     """
 
+    store: Store
     actors: list[Any]
     waiting: deque[Request] = field(default_factory=deque)
     _idle: list[Any] = field(default_factory=list)
@@ -101,7 +102,7 @@ class EvaluatorPool:
         # No CPU of Ray's count: on a small cluster evaluators would take what trials wait for. Their nice level shares.
         actor = ray.remote(num_cpus=0, resources=own, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)
         actors = [actor.remote(store.uri, sweep.probe_sequences, sweep.probe_points) for _ in range(size)]
-        return cls(actors, _idle=list(actors))
+        return cls(store, actors, _idle=list(actors))
 
     def stop(self) -> None:
         """End the actors, whatever they are doing: what they have not written is planned again."""
@@ -131,8 +132,33 @@ class EvaluatorPool:
         for reference in done:
             actor, request = self._running.pop(reference)
             self._idle.append(actor)
-            try:
-                yield Measured(request, tuple(ray.get(reference)))
-            except Exception as error:
-                cause = getattr(error, "cause", None) or error
-                yield Measured(request, (), f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}")
+            yield Measured(
+                request,
+                tuple(self._result(request, reference)),
+                self.store.measurements_file(request.trial_id, request.step),
+            )
+
+    def _result(self, request: Request, reference: Any) -> list[dict[str, Any]]:
+        """What the actor measured; where it could not at all, failed measurements that say why, in the store too."""
+        import ray
+
+        try:
+            found: list[dict[str, Any]] = ray.get(reference)
+            return found
+        except Exception as error:
+            cause = getattr(error, "cause", None) or error
+            reason = f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
+        failed = [
+            {
+                "metric": name,
+                "version": metrics.registry()[name].version,
+                "status": "failed",
+                "reason": reason,
+                "seconds": 0.0,
+                "values": [],
+            }
+            for name in request.metrics
+        ]
+        with contextlib.suppress(OSError):  # where the store cannot be written, the message says so all the same
+            self.store.add_measurements(request.trial_id, request.step, failed)
+        return failed

@@ -56,6 +56,13 @@ def plan(sweep: Sweep, store: Store) -> list[PlannedTrial]:
     return [_plan_trial(config, sweep.metrics, store) for config in sweep.trials()]
 
 
+def standing(store: Store) -> list[PlannedTrial]:
+    """Every trial that the store knows, by its own record: asks neither the corpus nor this Python's models."""
+    body = store.read_sweep()
+    names = tuple(body["sweep"]["metrics"]) if body else ()
+    return [_plan_trial(store.read_trial(trial_id), names, store) for trial_id in store.trial_ids()]
+
+
 def _plan_trial(config: TrialConfig, names: tuple[str, ...], store: Store) -> PlannedTrial:
     folder = store.trial(config.trial_id)
     status = store.read_status(config.trial_id)
@@ -66,9 +73,9 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], store: Store) -> Pl
     if status is not None and status.state == "done" and config.steps in steps:
         if not unmeasured:
             return PlannedTrial(config, "done", "trained and measured", config.steps, steps, ())
-        counts = Counter(name for _, missing in unmeasured for name in missing)
+        counts = Counter(_missing_or_failed(store, config, step, name) for step, names in unmeasured for name in names)
         listed = ", ".join(f"{name} x {count}" for name, count in counts.items())
-        return PlannedTrial(config, "measure", f"not measured yet: {listed}", config.steps, steps, unmeasured)
+        return PlannedTrial(config, "measure", f"to measure: {listed}", config.steps, steps, unmeasured)
     if status is not None and status.state == "failed":
         reason = f"failed at step {status.step}: {(status.reason or '').splitlines()[0]}; again from step {from_step}"
     elif status is not None and status.state == "done":
@@ -78,6 +85,11 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], store: Store) -> Pl
     else:
         reason = "not in the store yet"
     return PlannedTrial(config, "train", reason, from_step, steps, unmeasured)
+
+
+def _missing_or_failed(store: Store, config: TrialConfig, step: int, name: str) -> str:
+    known = store.read_measurements(config.trial_id, step).get(metrics.registry()[name].key)
+    return f"{name} (failed)" if known else name
 
 
 def unmeasured_metrics(store: Store, config: TrialConfig, step: int, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -95,6 +95,10 @@ class Store:
         except (FileNotFoundError, CorruptFileError):
             return {}
 
+    def measurements_file(self, trial_id: str, step: int) -> str:
+        """Where the measurements of a checkpoint lie, for people."""
+        return f"{self.trial(trial_id)}/{MEASUREMENTS}/{step_name(step)}.json"
+
     def add_measurements(self, trial_id: str, step: int, new: Iterable[Mapping[str, Any]]) -> None:
         """Merge measurements into a checkpoint's file: one entry for each metric and version, the latest one."""
         merged = self.read_measurements(trial_id, step)

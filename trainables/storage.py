@@ -138,7 +138,7 @@ class Folder:
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise CorruptFileError(f"{self}/{name}: not a record of ours ({error!r})") from error
         if not unchanged:
-            raise CorruptFileError(f"{self}/{name}: its content does not match its sha256; delete it to make it anew")
+            raise CorruptFileError(f"{self}/{name}: its content does not match its sha256")
         return dict(body)
 
     def commit(self, files: Iterable[tuple[str, bytes]], **about: Any) -> None:

@@ -138,7 +138,9 @@ class TokenStore:
         name = part_name(split, index)
         data = self.folder.read(name)
         if sha256(data) != self.meta[split]["sha256"][index]:
-            raise CorruptFileError(f"{self.folder}/{name}: does not match its sha256; delete it and run again")
+            raise CorruptFileError(
+                f"{self.folder}/{name}: does not match its sha256; delete the folder {self.folder} and run again"
+            )
         return decode_part(data)
 
     def held_out(self, split: str, limit: int) -> Blocks:

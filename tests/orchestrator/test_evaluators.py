@@ -73,4 +73,7 @@ def test_a_damaged_checkpoint_is_named_and_the_others_are_measured(pool: Evaluat
         pool.submit(Request(trial, step, NAMES))
     by_step = {measured.request.step: measured for measured in drain(pool)}
     assert "model.safetensors" in by_step[2].failed[0]
+    log = by_step[2].failed[0].partition("(log: ")[2].rstrip(")")
+    assert "model.safetensors" in Path(log).read_text()
+    assert {one["status"] for one in store.read_measurements(trial, 2).values() if one["metric"] in NAMES} == {"failed"}
     assert by_step[1].failed == by_step[4].failed == []

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan import PlannedTrial, plan
+from orchestrator.plan import PlannedTrial, plan, standing
 from orchestrator.spec import Sweep, override
 from orchestrator.store import Status, Store
 
@@ -30,7 +30,7 @@ def test_a_missing_measurement_is_planned_alone(store_copy: Path) -> None:
     first, *others = planned(store_copy)
     assert (first.action, [step for step, _ in first.unmeasured]) == ("measure", [4])
     assert {t.action for t in others} == {"done"}
-    assert "held_out x 1" in first.reason
+    assert "to measure: held_out x 1" in first.reason
 
 
 def test_a_failed_measurement_is_planned_again(store_copy: Path) -> None:
@@ -67,3 +67,13 @@ def test_a_failed_trial_is_planned_again_with_its_reason(store_copy: Path) -> No
     again = planned(store_copy)[0]
     assert again.action == "train"
     assert "out of luck" in again.reason
+
+
+def test_standing_needs_no_corpus_and_lists_what_was_asked_for(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    shutil.rmtree(store_copy / "corpus", ignore_errors=True)
+    assert [trial.trial_id for trial in standing(store)] == store.trial_ids()
+    store.add_measurements(
+        store.trial_ids()[0], 2, [store.read_measurements(store.trial_ids()[0], 2)["held_out@1"] | {"status": "failed"}]
+    )
+    assert "held_out (failed) x 1" in standing(store)[0].reason
