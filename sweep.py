@@ -95,7 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     commands.choices["plan"].add_argument("--json", action="store_true", help="a JSON list of trials")
     for name, function, text in (
         ("status", _status, "print how far each trial of a store is"),
-        ("report", _report, "write results.parquet and report.html of a store anew, and print the table"),
+        (
+            "report",
+            _report,
+            "write a store's results.parquet, report.html and lost TensorBoard runs anew; print the table",
+        ),
     ):
         command = _command(commands, name, function, text)
         command.add_argument("store", metavar="STORE", help="results folder or URI")
@@ -165,11 +169,12 @@ def _summarize(store: Store, console: Console) -> None:
     """Results, report, table, and where everything is."""
     from orchestrator import report, results
     from orchestrator.store import REPORT, RESULTS
-    from orchestrator.tensorboard import log_directory
+    from orchestrator.tensorboard import log_directory, restore
 
     frame = results.collect(store)
     results.write(store, frame)
     report.write(store, frame)
+    restore(store)
     final = results.at_budget(store, frame)
     if not final.empty:
         console.print(results.rich_table(results.by_budget(final)))

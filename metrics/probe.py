@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    import torch
+    from transformers import PreTrainedModel
 
 # Shapes: S sequences, T tokens, D hidden size, L blocks, P points.
 
 SEQUENCES_PER_BATCH = 16
+LOGITS_PER_BATCH = 2**26  # .25 GB of float32, and as much again for the loss: Pythia's at 2048 tokens go one by one
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,19 @@ class Observation:
     weights: dict[str, np.ndarray]
 
 
-def observe(model: torch.nn.Module, probe_set: ProbeSet) -> Observation:
+def observe(model: PreTrainedModel, probe_set: ProbeSet) -> Observation:
     """One forward pass of a causal language model over the probe set; of the hidden states only the points are kept."""
     import torch
     import torch.nn.functional as F
 
     device = next(model.parameters()).device
     tokens = probe_set.blocks.shape[1] - 1
+    batch = max(1, min(SEQUENCES_PER_BATCH, LOGITS_PER_BATCH // (tokens * model.config.vocab_size)))
     losses, clouds = [], []
     model.eval()
     with torch.inference_mode():
-        for first in range(0, len(probe_set.blocks), SEQUENCES_PER_BATCH):
-            block = torch.from_numpy(probe_set.blocks[first : first + SEQUENCES_PER_BATCH].astype(np.int64)).to(device)
+        for first in range(0, len(probe_set.blocks), batch):
+            block = torch.from_numpy(probe_set.blocks[first : first + batch].astype(np.int64)).to(device)
             output = model(input_ids=block[:, :-1], output_hidden_states=True)
             logits = output.logits.float().flatten(0, 1)
             losses.append(F.cross_entropy(logits, block[:, 1:].flatten(), reduction="none").view(len(block), -1).cpu())

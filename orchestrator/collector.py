@@ -55,7 +55,7 @@ class Collector:
         self.failed = 0
         self.measured = 0
         self.tokens_total = sum((t.config.steps - t.from_step) * t.config.tokens_per_step for t in training)
-        self.evaluations_total = sum(expected_evaluations(trial) for trial in planned)
+        self.evaluations_total = sum(expected_evaluations(trial) for trial in planned) if sweep.metrics else 0
         self._messages: list[str] = []
         self._training_ended = threading.Event()
         self._error: BaseException | None = None

@@ -59,7 +59,8 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
             with Display(console) as display:
                 training = longest_first(planned)
                 for trial in training:
-                    store.trial(trial.trial_id).delete(STATUS)  # that of an earlier attempt
+                    for name in (STATUS, ERROR_LOG):  # those of an earlier attempt
+                        store.trial(trial.trial_id).delete(name)
                 collector = Collector(store, sweep, planned, training, pool, display)
                 _train_and_measure(sweep, store, training, collector)
         finally:
@@ -97,16 +98,19 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool) -> I
         )
     on_sigterm = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is None:
-        ray.init(
-            address="local",  # plain ray.init() would join whatever cluster runs on this machine
-            num_cpus=usable_cpus(),
-            resources={EVALUATOR_RESOURCE: evaluators, DRIVER_RESOURCE: 1},
-            include_dashboard=distributed,  # frees the placement groups of stopped distributed trials
-            **quiet,
-        )
-    else:
-        ray.init(address=address, **quiet)
+    try:
+        if address is None:
+            ray.init(
+                address="local",  # plain ray.init() would join whatever cluster runs on this machine
+                num_cpus=usable_cpus(),
+                resources={EVALUATOR_RESOURCE: evaluators, DRIVER_RESOURCE: 1},
+                include_dashboard=distributed,  # frees the placement groups of stopped distributed trials
+                **quiet,
+            )
+        else:
+            ray.init(address=address, **quiet)
+    except SystemExit as error:  # SIGTERM while it starts: Ray has put its own handler there, which exits with 15
+        raise KeyboardInterrupt from error
     token = Path.home() / ".ray" / "auth_token"
     if token.is_file():
         token.chmod(0o600)  # Ray 2.60 writes it readable by everybody

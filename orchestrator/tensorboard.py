@@ -119,3 +119,13 @@ def write_hparams_header(store: Store, configs: Iterable[TrialConfig]) -> None:
     writer = EventFileWriter(str(directory))
     writer.add_event(Event(wall_time=time.time(), step=0, summary=header))
     writer.close()
+
+
+def restore(store: Store) -> None:
+    """Make the runs that are gone anew from the store; nothing happens where none is."""
+    configs = [store.read_trial(trial_id) for trial_id in store.trial_ids()]
+    gone = [config for config in configs if not (log_directory(store) / config.trial_id).exists()]
+    if gone:
+        write_hparams_header(store, configs)
+    for config in gone:
+        TrialBoard.open(store, config).close()

@@ -89,8 +89,9 @@ def prepare(
     """
     if folder.exists(META):
         store = TokenStore.open(folder)
-        if store.serves(blocks):
+        if store.serves(blocks) and not store.lost_parts():
             return store
+        blocks = max(blocks, store.train_blocks)
     if spec.corpus == EMBEDDED:
         shards = sorted(embedded_shards.glob("*.jsonl.zst"))
         if len(shards) != embedded.SHARDS:
@@ -198,7 +199,8 @@ def pack(
     """Pack a stream of tokenised documents into ``folder`` until ``blocks`` training blocks are there, or it ends."""
     from tokenizers import Tokenizer
 
-    before = TokenStore.open(folder).meta if folder.exists(META) else None
+    known_store = TokenStore.open(folder) if folder.exists(META) else None
+    before, lost = (known_store.meta, known_store.lost_parts()) if known_store else (None, [])
     end_of_text = Tokenizer.from_str(tokenizer_json).token_to_id(tokenizing.END_OF_TEXT)
     assert end_of_text is not None, "every tokenizer we train or load has the token"
     digests: dict[str, list[str]] = {"train": [], **{split: [] for split in HELD_OUT_SPLITS}}
@@ -215,7 +217,7 @@ def pack(
                     "its files were changed. Use another store for the changed corpus."
                 )
             digests[split].append(sha256(data))
-            if not known:
+            if not known or part_name(split, index) in lost:
                 folder.write(part_name(split, index), data)
 
         return write

@@ -22,6 +22,7 @@ WINDOW = 1024  # blocks per part; at 2049 uint16 tokens a part is 4 MB
 META = "tokens.json"
 TOKENIZER = "tokenizer.json"
 HELD_OUT_SPLITS = ("validation", "test")
+SPLITS = ("train", *HELD_OUT_SPLITS)
 HELD_OUT_BLOCKS = 128  # of each; the first of the stream, so that ingesting more never changes them
 HELD_OUT_BLOCKS_PER_DOCUMENT = 4  # a held-out document is cut here, or one long file would be the whole split
 
@@ -133,14 +134,21 @@ class TokenStore:
         """Whether a trial that reads ``blocks`` blocks finds them all here (or may go round again)."""
         return self.train_blocks >= blocks or (self.complete and self.train_blocks > 0)
 
+    def lost_parts(self) -> list[str]:
+        """Names of the parts whose files are gone; :func:`trainables.ingest.prepare` makes them anew."""
+        names = set(self.folder.names())
+        parts = (part_name(split, i) for split in SPLITS for i in range(len(self.meta[split]["sha256"])))
+        return [name for name in parts if name not in names]
+
     def read_part(self, split: str, index: int) -> Blocks:
         """One part, checked against its sha256. Raises CorruptFileError."""
         name = part_name(split, index)
-        data = self.folder.read(name)
+        try:
+            data = self.folder.read(name)
+        except FileNotFoundError:
+            raise CorruptFileError(f"{self.folder}/{name}: is gone; run again and it is made anew") from None
         if sha256(data) != self.meta[split]["sha256"][index]:
-            raise CorruptFileError(
-                f"{self.folder}/{name}: does not match its sha256; delete the folder {self.folder} and run again"
-            )
+            raise CorruptFileError(f"{self.folder}/{name}: does not match its sha256; delete this file and run again")
         return decode_part(data)
 
     def held_out(self, split: str, limit: int) -> Blocks:

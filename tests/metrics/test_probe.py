@@ -105,6 +105,20 @@ def test_the_batch_size_changes_nothing(
     assert other.hidden_states == pytest.approx(observation.hidden_states, abs=1e-5)
 
 
+def test_a_large_vocabulary_goes_in_smaller_batches(
+    model: GPTNeoXForCausalLM, probe_set: ProbeSet, observation: Observation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    embeddings = model.get_input_embeddings()
+    hook = embeddings.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    monkeypatch.setattr(probe, "LOGITS_PER_BATCH", 3 * TOKENS * model.config.vocab_size)
+    other = observe(model, probe_set)
+    hook.remove()
+    assert other.loss == pytest.approx(observation.loss, rel=1e-5)
+    assert max(sizes) == 3
+    assert sum(sizes) == SEQUENCES
+
+
 def test_the_weights_are_all_parameters_by_name(model: GPTNeoXForCausalLM, observation: Observation) -> None:
     expected = {name: weight.detach().numpy() for name, weight in model.named_parameters()}
     assert observation.weights.keys() == expected.keys()

@@ -6,7 +6,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from orchestrator.store import Store
-from orchestrator.tensorboard import TrialBoard, log_directory, write_hparams_header
+from orchestrator.tensorboard import TrialBoard, log_directory, restore
 from trainables.step_log import read_segment, segment_starts
 
 
@@ -72,14 +72,23 @@ def test_a_resumed_trial_shows_no_step_twice(store_copy: Path) -> None:
     assert steps == list(range(1, config.steps + 1))
 
 
-def test_boards_can_be_made_again_from_the_store_alone(store_copy: Path) -> None:
+@pytest.mark.parametrize("lost", [".", "first"])
+def test_runs_that_are_gone_are_made_anew_from_the_store_alone(store_copy: Path, lost: str) -> None:
     store = Store.existing(str(store_copy))
-    shutil.rmtree(log_directory(store))
-    configs = [store.read_trial(trial_id) for trial_id in store.trial_ids()]
-    write_hparams_header(store, configs)
-    TrialBoard.open(store, configs[0]).close()
-    tags = read(log_directory(store) / configs[0].trial_id).Tags()["scalars"]
-    assert {"train/loss", "held_out_loss", "parameter_norm"} <= set(tags)
+    first = store.trial_ids()[0]
+    before = set(read(log_directory(store) / first).Tags()["scalars"])
+    shutil.rmtree(log_directory(store) / lost.replace("first", first))
+    restore(store)
+    assert sorted(path.name for path in log_directory(store).iterdir() if path.is_dir()) == store.trial_ids()
+    assert set(read(log_directory(store) / first).Tags()["scalars"]) == before
+    assert {"train/loss", "held_out_loss", "parameter_norm"} <= before
+
+
+def test_runs_that_are_there_are_left_alone(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    before = sorted(log_directory(store).rglob("*"))
+    restore(store)
+    assert sorted(log_directory(store).rglob("*")) == before
 
 
 def test_a_damaged_log_segment_leaves_a_gap_and_stops_nothing(store_copy: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,19 @@ def test_a_corpus_too_small_for_a_block_is_refused_and_leaves_no_store(
     with pytest.raises(ShardError, match=f"too small for one block of 17 tokens in: {missing};"):
         packed("a", 5, iter(documents))
     assert not (tmp_path / "a" / META).exists()
+
+
+def test_parts_that_are_gone_are_made_anew_and_equal(packed: Pack) -> None:
+    store = packed("a", 2 * WINDOW)
+    before = {name: store.folder.read(name) for name in store.folder.names()}
+    gone = ["train-000001.parquet", "validation-000000.parquet"]
+    for name in gone:
+        store.folder.delete(name)
+    assert store.lost_parts() == gone
+    with pytest.raises(CorruptFileError, match=r"train-000001\.parquet: is gone"):
+        store.read_part("train", 1)
+    packed("a", 2 * WINDOW)
+    assert {name: store.folder.read(name) for name in store.folder.names()} == before
 
 
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(2**16, np.uint16), (2**16 + 1, np.uint32)])
@@ -195,6 +209,16 @@ def test_preparing_again_changes_nothing(prepared: TokenStore, shard_folder: Pat
     again = ingest.prepare(spec_of(shard_folder), prepared.folder, blocks=10**7, embedded_shards=Path("unused"))
     assert again.meta == prepared.meta
     assert {path: path.stat().st_mtime_ns for path in Path(prepared.folder.path).iterdir()} == times
+
+
+def test_preparing_less_brings_back_a_part_that_is_gone(
+    prepared: TokenStore, shard_folder: Path, tmp_path: Path
+) -> None:
+    folder = Folder.open(shutil.copytree(prepared.folder.path, tmp_path / "copy"))
+    folder.delete("train-000000.parquet")
+    again = ingest.prepare(spec_of(shard_folder), folder, blocks=1, embedded_shards=Path("unused"))
+    assert again.meta == prepared.meta
+    assert again.folder.read("train-000000.parquet") == prepared.folder.read("train-000000.parquet")
 
 
 def test_a_bad_line_is_named_through_ray(ray_session: object, tmp_path: Path, tokenizer_json: str) -> None:
