@@ -79,7 +79,10 @@ def _batch(
     """This rank's share of the batch of ``step``, (B, T + 1): a pure function of (data_seed, step, rank)."""
     share = config.optimization.batch_size // world
     first = step * config.optimization.batch_size + rank * share
-    return torch.from_numpy(tokens.batch(data_seed=config.data_seed, start=first, count=share)).to(device)
+    block = torch.from_numpy(tokens.batch(data_seed=config.data_seed, start=first, count=share))
+    if device.type == "cuda":
+        block = block.pin_memory()  # else every copy would wait for the device
+    return block.to(device, non_blocking=True)
 
 
 def _step(
