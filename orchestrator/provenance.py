@@ -24,6 +24,7 @@ PACKAGES = (
     "scipy",
     "ripser",
 )
+PATIENCE_S = 20.0
 
 
 def collect() -> dict[str, Any]:
@@ -50,7 +51,12 @@ def _version(package: str) -> str | None:
 def _output(*command: str) -> str | None:
     if shutil.which(command[0]) is None:
         return None
-    result = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=20, check=False)
+    try:
+        result = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    except (subprocess.TimeoutExpired, OSError):  # nvidia-smi hangs where a driver has crashed; a sweep need not
+        return None
     return result.stdout.strip() if result.returncode == 0 else None
 
 

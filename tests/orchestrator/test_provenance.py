@@ -1,6 +1,9 @@
 import json
+import os
 import platform
+from pathlib import Path
 
+import pytest
 import torch
 
 from orchestrator import provenance
@@ -19,3 +22,18 @@ def test_says_which_code_and_machine_gave_the_numbers() -> None:
 def test_git_revision_is_a_full_hash_where_the_code_is_a_checkout() -> None:
     git = provenance.collect()["git"]
     assert git is None or (len(git["revision"]) == 40 and isinstance(git["dirty"], bool))
+
+
+@pytest.mark.parametrize(
+    ("script", "device"), [("echo NVIDIA H100", "NVIDIA H100"), ("exit 9", None), ("exec sleep 60", None)]
+)
+def test_the_device_is_the_gpu_that_the_driver_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, device: str | None
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(provenance, "PATIENCE_S", 1.0)
+    found = provenance.collect()["device"]
+    assert found == device if device else found and "NVIDIA" not in found
