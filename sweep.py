@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import dataclasses
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -60,7 +62,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if rest and (not hasattr(options, "overrides") or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
-        options.overrides += rest
+        options.overrides = [*options.overrides, *rest]
     return options
 
 
@@ -82,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = _command(commands, name, function, text, epilog=_settings_manual())
         command.add_argument("space", metavar="SPACE", help="a search space: " + ", ".join(search_spaces.names()))
-        command.add_argument("overrides", metavar="key=value", nargs="*", help="settings of the sweep, listed below")
+        command.add_argument(
+            "overrides", metavar="key=value", nargs="*", default=[], help="settings of the sweep, listed below"
+        )
         command.add_argument("--store", metavar="URI", help="results folder or URI (default: results/SPACE)")
     commands.choices["run"].add_argument(
         "--address",
@@ -150,7 +154,7 @@ def _sweep_and_store(options: argparse.Namespace) -> tuple[Sweep, Store]:
     from orchestrator.store import Store
 
     sweep = override(search_spaces.find(options.space)(), options.overrides)
-    return sweep, Store.open(options.store or f"results/{options.space}")
+    return sweep, Store.open(f"results/{options.space}" if options.store is None else options.store)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -242,6 +246,8 @@ def _status(options: argparse.Namespace) -> int:
             trial.trial_id, state, f"{trial.from_step}/{trial.config.steps}", f"{measured}", escape(trial.reason)
         )
     _console().print(table)
+    if unknown := planning.unknown_metrics(store):
+        print(f"not looked for, since no module of metrics/ has them: {', '.join(unknown)}")
     failed = sum("failed" in trial.reason for trial in planned)
     left = sum(trial.action != "done" for trial in planned)
     print(f"{len(planned)} trials: {len(planned) - left} done, {left} left, of which {failed} failed")
@@ -256,10 +262,20 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _spaces(options: argparse.Namespace) -> int:
+    broken = False
     for name in search_spaces.names():
-        print(f"{name:16} {search_spaces.describe(name)}")
-    return DONE
+        try:
+            print(f"{name:16} {search_spaces.describe(name)}")
+        except SpecError as error:
+            broken = True
+            print(f"sweep.py: {error}", file=sys.stderr)
+    return USAGE if broken else DONE
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if code == INTERRUPTED:  # Ray's threads, stopped half way, can crash the interpreter's own end (1 in 18 tries)
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)

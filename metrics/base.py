@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Value:
-    """One number of a measurement. ``layer`` 0 is the embeddings, k the k-th block; None is the whole model.
+    """One number of a measurement. ``layer`` 0 is the embeddings, k the residual stream after block k; None the model.
 
     ``value`` is None exactly where ``reason`` says why the number does not exist.
     """

@@ -16,8 +16,8 @@ from metrics.probe import Observation, ProbeSet, observe
 from trainables import checkpoint, models
 from trainables import tokenizers as tokenizing
 from trainables.config import TrialConfig
-from trainables.storage import Folder
-from trainables.token_store import TOKENIZER, TokenStore
+from trainables.storage import CorruptFileError, Folder
+from trainables.token_store import TokenStore
 
 Measurement = dict[
     str, Any
@@ -29,7 +29,7 @@ def probe_set(store: TokenStore, *, n_sequences: int, n_points: int) -> ProbeSet
     from tokenizers import Tokenizer
 
     blocks = store.held_out("validation", n_sequences)
-    tokenizer = Tokenizer.from_str(store.folder.read(TOKENIZER).decode())
+    tokenizer = Tokenizer.from_str(store.read_tokenizer())
     lengths = tokenizing.token_bytes(tokenizer, store.meta["vocab_size"])
     return ProbeSet.of(blocks.tokens, blocks.domains, lengths, n_points=n_points)
 
@@ -41,9 +41,17 @@ class Measurer:
     probe_set: ProbeSet
 
     def measure(self, config: TrialConfig, trial: Folder, step: int, names: Iterable[str]) -> list[Measurement]:
-        """One measurement per metric named, also where a metric failed. Raises where the checkpoint cannot be read."""
+        """One measurement per metric named, also where a metric failed.
+
+        Raises CorruptFileError where the checkpoint cannot be read; it then no longer counts as one, and is planned.
+        """
+        try:
+            weights = checkpoint.load_weights(trial, step)
+        except (CorruptFileError, FileNotFoundError) as error:
+            checkpoint.set_aside(trial, step)
+            raise CorruptFileError(f"{error}; run again, and the trial trains again what is missing") from error
         model = models.build(config.model)
-        model.load_state_dict(checkpoint.load_weights(trial, step))
+        model.load_state_dict(weights)
         observation = observe(model, self.probe_set)
         return [_measured(metrics.registry()[name], observation) for name in names]
 
@@ -54,10 +62,11 @@ def _measured(metric: Metric, observation: Observation) -> Measurement:
     status, reason = "ok", None
     try:
         for value in metric.measure(observation):
-            number, why = value.value, value.reason
+            number = None if value.value is None else float(value.value)  # a metric may yield NumPy's or torch's
+            why = value.reason
             if number is not None and not np.isfinite(number):
                 number, why = None, f"the value is {number}"
-            values.append([value.metric, value.layer, number, why])
+            values.append([value.metric, None if value.layer is None else int(value.layer), number, why])
     except Exception:
         status, reason, values = "failed", traceback.format_exc(), []
     seconds = time.perf_counter() - began

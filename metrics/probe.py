@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 # Shapes: S sequences, T tokens, D hidden size, L blocks, P points.
@@ -44,8 +47,9 @@ class ProbeSet:
 class Observation:
     """One checkpoint seen through the probe set.
 
-    loss: nats of each target (S, T), float64; hidden_states: the clouds (L + 1, P, D), float64; weights: every
-    parameter as float32 array by its ``transformers`` name.
+    loss: nats of each target (S, T), float64; hidden_states: the clouds (L + 1, P, D), float64: the embeddings, then
+    the residual stream after each block, the last one before the final layer norm, which ``transformers`` hides in its
+    own ``hidden_states``; weights: every parameter as float32 array by its ``transformers`` name.
     """
 
     probe_set: ProbeSet
@@ -64,18 +68,49 @@ def observe(model: PreTrainedModel, probe_set: ProbeSet) -> Observation:
     batch = max(1, min(SEQUENCES_PER_BATCH, LOGITS_PER_BATCH // (tokens * model.config.vocab_size)))
     losses, clouds = [], []
     model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), _residual_stream(model) as stream:
         for first in range(0, len(probe_set.blocks), batch):
             block = torch.from_numpy(probe_set.blocks[first : first + batch].astype(np.int64)).to(device)
-            output = model(input_ids=block[:, :-1], output_hidden_states=True)
-            logits = output.logits.float().flatten(0, 1)
-            losses.append(F.cross_entropy(logits, block[:, 1:].flatten(), reduction="none").view(len(block), -1).cpu())
             inside = (probe_set.points >= first * tokens) & (probe_set.points < (first + len(block)) * tokens)
-            points = torch.from_numpy(probe_set.points[inside] - first * tokens).to(device)
-            clouds.append(torch.stack([h.flatten(0, 1)[points].cpu() for h in output.hidden_states]))
+            stream.points = torch.from_numpy(probe_set.points[inside] - first * tokens).to(device)
+            logits = model(input_ids=block[:, :-1]).logits.float().flatten(0, 1)
+            losses.append(F.cross_entropy(logits, block[:, 1:].flatten(), reduction="none").view(len(block), -1).cpu())
+            clouds.append(stream.taken())
     return Observation(
         probe_set,
         torch.cat(losses).double().numpy(),
         torch.cat(clouds, dim=1).double().numpy(),
         {name: weight.detach().float().cpu().numpy() for name, weight in model.named_parameters()},
     )
+
+
+@dataclass
+class _Stream:
+    """The residual stream at ``points`` (positions in the flattened batch): the embeddings, then after each block."""
+
+    points: torch.Tensor | None = None
+    layers: list[torch.Tensor] = field(default_factory=list)
+
+    def take(self, hidden: Any) -> None:
+        state = hidden[0] if isinstance(hidden, tuple) else hidden
+        self.layers.append(state.flatten(0, 1)[self.points].cpu())
+
+    def taken(self) -> torch.Tensor:
+        """(L + 1, points, D) of the last forward pass."""
+        import torch
+
+        layers, self.layers = self.layers, []
+        return torch.stack(layers)
+
+
+@contextmanager
+def _residual_stream(model: PreTrainedModel) -> Iterator[_Stream]:
+    stream = _Stream()
+    blocks = model.base_model.layers
+    hooks = [blocks[0].register_forward_pre_hook(lambda _, inputs: stream.take(inputs))]
+    hooks += [block.register_forward_hook(lambda _, __, output: stream.take(output)) for block in blocks]
+    try:
+        yield stream
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from orchestrator.evaluators import EvaluatorPool, Measured, Request
+from orchestrator.evaluators import EvaluatorPool, Measured, Request, failed_lines
 from orchestrator.plan import PlannedTrial, unmeasured_metrics
 from orchestrator.progress import Counts, Display
 from orchestrator.spec import Sweep
 from orchestrator.store import ERROR_LOG, STATUS, Store
 from orchestrator.tensorboard import TrialBoard
 from trainables.checkpoint import committed_steps
-from trainables.schedules import checkpoint_steps
 
 POLL_S = 0.3
 LOOK_AHEAD = 32
@@ -55,8 +54,8 @@ class Collector:
         self.failed = 0
         self.measured = 0
         self.tokens_total = sum((t.config.steps - t.from_step) * t.config.tokens_per_step for t in training)
-        self.evaluations_total = sum(expected_evaluations(trial) for trial in planned) if sweep.metrics else 0
-        self._messages: list[str] = []
+        self.evaluations_total = sum(len(trial.unmeasured) for trial in planned)
+        self._failed: list[Measured] = []
         self._training_ended = threading.Event()
         self._error: BaseException | None = None
 
@@ -125,7 +124,8 @@ class Collector:
         watched.in_evaluation -= 1
         if not watched.training and not watched.in_evaluation:
             watched.board.close()
-        self._messages += measured.failed
+        if any(one["status"] == "failed" for one in measured.measurements):
+            self._failed.append(measured)
 
     def _counts(self) -> Counts:
         steps = ((max(0, self._step(trial) - trial.from_step), trial.config.tokens_per_step) for trial in self.training)
@@ -160,13 +160,4 @@ class Collector:
             if status is not None and status.state == "failed":
                 log = f"{self.store.trial(trial_id)}/{ERROR_LOG}"
                 lines.append(f"{trial_id} failed at step {status.step}: {status.reason} (log: {log})")
-        return lines + self._messages
-
-
-def expected_evaluations(trial: PlannedTrial) -> int:
-    """Evaluations of this run: checkpoints still to come, and those that are there and not measured."""
-    config = trial.config
-    steps = checkpoint_steps(config.optimization, config.steps, config.checkpoint_every)
-    waiting = {step for step, _ in trial.unmeasured}
-    coming = [step for step in steps if step not in trial.checkpoints] if trial.action == "train" else []
-    return len(waiting.union(coming))
+        return lines + failed_lines(self._failed)

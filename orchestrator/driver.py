@@ -41,6 +41,7 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
     planned = planning.plan(sweep, store)
     todo = [trial for trial in planned if trial.action != "done"]
     if not todo:
+        _write_records(planned, store)
         console.print(f"nothing to do: all {len(planned)} trials are trained and measured")
         return []
     console.print(
@@ -51,8 +52,7 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
     size = (sweep.evaluators or min(EVALUATORS_AT_MOST, usable_cpus())) if sweep.metrics else 0
     with ray_running(address, evaluators=size, distributed=sweep.workers > 1):
         prepare_tokens(sweep, store, todo, console)
-        for trial in planned:
-            store.write_trial(trial.config)
+        _write_records(planned, store)
         write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
         pool = EvaluatorPool.start(store, sweep, size)
         try:
@@ -66,6 +66,11 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
         finally:
             pool.stop()
     return collector.failures()
+
+
+def _write_records(planned: list[PlannedTrial], store: Store) -> None:
+    for trial in planned:
+        store.write_trial(trial.config)
 
 
 def longest_first(planned: list[PlannedTrial]) -> list[PlannedTrial]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,15 +36,22 @@ class Measured:
     measurements: tuple[dict[str, Any], ...]
     log: str
 
-    @property
-    def failed(self) -> list[str]:
-        """What failed, one line each, for people."""
-        where = f"{self.request.trial_id} step {self.request.step}"
-        return [
-            f"{where}: {one['metric']}: {one['reason'].strip().splitlines()[-1]} (log: {self.log})"
-            for one in self.measurements
-            if one["status"] == "failed"
-        ]
+
+def failed_lines(outcomes: Iterable[Measured]) -> list[str]:
+    """What failed, for people: a line for each trial and reason, with the log of the first checkpoint."""
+    groups: dict[tuple[str, str], list[tuple[int, str, str]]] = {}
+    for outcome in outcomes:
+        for one in outcome.measurements:
+            if one["status"] == "failed":
+                key = (outcome.request.trial_id, one["reason"].strip().splitlines()[-1])
+                groups.setdefault(key, []).append((outcome.request.step, one["metric"], outcome.log))
+    lines = []
+    for (trial_id, reason), found in groups.items():
+        steps = sorted({step for step, _, _ in found})
+        where = f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} checkpoints from step {steps[0]} on"
+        names = ", ".join(dict.fromkeys(name for _, name, _ in found))
+        lines.append(f"{trial_id} {where}: {names}: {reason} (log: {min(found)[2]})")
+    return lines
 
 
 class Evaluator:

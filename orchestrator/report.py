@@ -78,7 +78,7 @@ def _table(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
             row[("model", "")],
             f"{row[('budget_flops', '')]:.3g}",
             *(f"{int(row[(name, '')]):,}" for name in ("trials", "steps", "tokens")),
-            *(mean_and_spread(row[(name, "mean")], row[(name, "std")]) for name in metrics),
+            *(mean_and_spread(row, name) for name in metrics),
         ]
         for _, row in summary.iterrows()
     ]

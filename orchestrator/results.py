@@ -120,18 +120,18 @@ def _done(status: Status) -> bool:
 
 
 def by_budget(final: pd.DataFrame) -> pd.DataFrame:
-    """Per model and budget: trials, steps, tokens, and mean and standard deviation over seeds of each headline metric.
+    """Per model and budget: trials, steps, tokens, and each headline metric's mean and standard deviation over seeds.
 
-    final: from :func:`at_budget`. Columns are (name, "") and (metric, "mean" | "std"); the standard deviation (n - 1)
-    is missing for a single seed.
+    final: from :func:`at_budget`. Columns are (name, "") and (metric, "mean" | "std" | "count"); the standard deviation
+    (n - 1) is missing for a single seed, and ``count`` is of trials with a value, where a measurement may have failed.
     """
-    final = final[final["metric"].isin(HEADLINES)]
     groups = final.groupby(["model", "budget_flops"])
     table = groups.agg(trials=("trial", "nunique"), steps=("step", "max"), tokens=("tokens", "max"))
     table.columns = pd.MultiIndex.from_product([table.columns, [""]])
     for metric in [name for name in HEADLINES if name in set(final["metric"])]:
         values = final[final["metric"] == metric].groupby(["model", "budget_flops"])["value"]
-        table[(metric, "mean")], table[(metric, "std")] = values.mean(), values.std()
+        for name in ("mean", "std", "count"):
+            table[(metric, name)] = values.agg(name)
     return table.reset_index()
 
 
@@ -146,13 +146,18 @@ def rich_table(summary: pd.DataFrame) -> Table:
             f"{row[('budget_flops', '')]:.3g}",
             *(f"{int(row[(n, '')]):,}" for n in ("trials", "steps", "tokens")),
         ]
-        values = [mean_and_spread(row[(name, "mean")], row[(name, "std")]) for name in metrics]
+        values = [mean_and_spread(row, name) for name in metrics]
         table.add_row(row[("model", "")], *numbers, *values)
     return table
 
 
-def mean_and_spread(mean: float, std: float) -> str:
-    """``4.12 ±0.03``; the spread is left out where one seed gives none, and all of it where nothing was measured."""
+def mean_and_spread(row: pd.Series, metric: str) -> str:
+    """A row of :func:`by_budget` for people: ``4.12 ±0.03``, and ``(2 of 3)`` where trials lack a value.
+
+    The spread is left out where one trial gives none, and all of it where nothing was measured.
+    """
+    mean, std, count = (row[(metric, name)] for name in ("mean", "std", "count"))
     if pd.isna(mean):
         return "-"
-    return f"{mean:.4g}" if pd.isna(std) else f"{mean:.4g} ±{std:.2g}"
+    of_all = "" if count == row[("trials", "")] else f" ({count:.0f} of {row[('trials', '')]:.0f})"
+    return (f"{mean:.4g}" if pd.isna(std) else f"{mean:.4g} ±{std:.2g}") + of_all

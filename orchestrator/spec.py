@@ -26,6 +26,9 @@ from trainables.token_store import HELD_OUT_BLOCKS
 Role = Literal["axis", "fixed", "free"]
 
 
+CHECKPOINTS_AT_MOST = 100_000  # of a trial; what asks for more was mistyped
+
+
 class SpecError(ValueError):
     """A sweep that cannot be: an unknown key, a value of the wrong type, or fields that contradict each other."""
 
@@ -159,21 +162,35 @@ def _check(sweep: Sweep) -> None:
         for word in getattr(sweep, name):
             if word not in allowed:
                 raise SpecError(f"{name}={word}: unknown.{suggest(word, allowed)}")
-    for name in ("seq_len", "batch_size", "checkpoint_every", "probe_sequences", "threads", "workers", "grad_clip"):
+    for name in (
+        "seq_len",
+        "batch_size",
+        "checkpoint_every",
+        "probe_sequences",
+        "threads",
+        "workers",
+        "grad_clip",
+        "adam_eps",
+    ):
         if getattr(sweep, name) <= 0:
             raise SpecError(f"{name}={getattr(sweep, name)}: must be positive")
-    for name in ("warmup", "evaluators", "retries", "weight_decay", "init_seed", "data_seed"):
+    for name in ("warmup", "evaluators", "retries", "weight_decay"):
         if (getattr(sweep, name) or 0) < 0:
             raise SpecError(f"{name}={getattr(sweep, name)}: must not be negative")
-    for name in ("min_lr_ratio", "decay", "adam_beta1", "adam_beta2"):
+    for name in ("min_lr_ratio", "decay"):
         if not 0 <= getattr(sweep, name) <= 1:
             raise SpecError(f"{name}={getattr(sweep, name)}: must lie between 0 and 1")
+    for name in ("adam_beta1", "adam_beta2"):
+        if not 0 <= getattr(sweep, name) < 1:
+            raise SpecError(f"{name}={getattr(sweep, name)}: must be at least 0 and less than 1")
     if sweep.learning_rate is not None and not 0 < sweep.learning_rate < float("inf"):
         raise SpecError(f"learning_rate={sweep.learning_rate}: must be a positive number")
     if sweep.init_seed is not None and sweep.data_seed is not None and len(sweep.seeds) > 1:
         raise SpecError("seeds: with init_seed and data_seed both held, all seeds would give the same trial; give one")
-    if min(sweep.seeds) < 0:
-        raise SpecError(f"seeds={min(sweep.seeds)}: must not be negative")
+    for name, seeds in (("seeds", sweep.seeds), ("init_seed", (sweep.init_seed,)), ("data_seed", (sweep.data_seed,))):
+        for seed in seeds:
+            if seed is not None and not 0 <= seed < 2**63:
+                raise SpecError(f"{name}={seed}: must lie between 0 and 2**63 - 1")
     if sweep.schedule == "cosine" and sweep.warmup > 1:
         raise SpecError(f"warmup={sweep.warmup}: a cosine schedule takes a fraction of the steps, from 0 to 1")
     if sweep.schedule == "wsd" and sweep.warmup != int(sweep.warmup):
@@ -195,6 +212,11 @@ def _check_trial(config: TrialConfig) -> None:
         raise SpecError(
             f"budgets={config.budget}: buys no optimizer step of {config.model.name}; one step of "
             f"batch_size={config.optimization.batch_size} x seq_len={config.seq_len} costs {needed:.3g} FLOPs"
+        )
+    if config.steps // config.checkpoint_every > CHECKPOINTS_AT_MOST:
+        raise SpecError(
+            f"budgets={config.budget}: buys {config.steps:.3g} steps of {config.model.name}, which are more than "
+            f"{CHECKPOINTS_AT_MOST:,} checkpoints; raise checkpoint_every, or give a smaller budget"
         )
     warmup = warmup_steps(config.optimization, config.steps)
     room = decay_start(config.optimization, config.steps) if config.optimization.schedule == "wsd" else config.steps

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.spec import SpecError, Sweep, fields_by_role
-from trainables.checkpoint import step_name
+from trainables.checkpoint import CHECKPOINTS, step_name
 from trainables.config import TrialConfig
 from trainables.storage import CorruptFileError, Folder, canonical_json, sha256
 
@@ -46,12 +46,14 @@ class Store:
 
     @classmethod
     def open(cls, uri: str) -> Store:
-        """Raises SpecError for a URI that cannot be opened."""
+        """Raises SpecError for a URI that cannot be opened, or names a file."""
         try:
             root = Folder.open(uri)
-            return cls(root, root.path if root.is_local else uri)
         except ValueError as error:
             raise SpecError(f"--store {error}") from error
+        if root.is_file():
+            raise SpecError(f"--store {uri}: is a file; give a folder")
+        return cls(root, root.path if root.is_local else uri)
 
     @classmethod
     def existing(cls, uri: str) -> Store:
@@ -68,14 +70,23 @@ class Store:
         return self.root / "tokens" / fingerprint
 
     def trial_ids(self) -> list[str]:
-        """Folders with a trial in them; a stray file (macOS leaves them) is not one."""
-        return [name for name in (self.root / "trials").names() if self.trial(name).exists(TRIAL)]
+        """Folders with a trial in them, also one whose record is gone; a stray file (macOS leaves them) is not one."""
+        names = (self.root / "trials").names()
+        return [name for name in names if self.trial(name).exists(TRIAL) or self.trial(name).exists(CHECKPOINTS)]
 
     def read_trial(self, trial_id: str) -> TrialConfig:
-        return TrialConfig.from_json(self.trial(trial_id).read_json(TRIAL))
+        """Raises CorruptFileError for a record that is damaged or gone; :meth:`write_trial` mends it."""
+        try:
+            return TrialConfig.from_json(self.trial(trial_id).read_json(TRIAL))
+        except (FileNotFoundError, CorruptFileError) as error:
+            message = f"{error}; the record of a trial: run its sweep again and it is written anew"
+            raise CorruptFileError(message) from error
 
     def write_trial(self, config: TrialConfig) -> None:
-        if not self.trial(config.trial_id).exists(TRIAL):
+        """Write the trial's record where it is missing or damaged; its name is a hash of all that it says."""
+        try:
+            self.read_trial(config.trial_id)
+        except CorruptFileError:
             self.trial(config.trial_id).write_json(TRIAL, config.to_json())
 
     def read_status(self, trial_id: str) -> Status | None:
@@ -167,7 +178,10 @@ class Store:
         """What a setting's words do not show: another tokenizer at the same path, another shape of a model's name."""
         wanted = {config.model.name: config for config in sweep.trials()}
         for trial_id in self.trial_ids():
-            known = self.read_trial(trial_id)
+            try:
+                known = self.read_trial(trial_id)
+            except CorruptFileError:
+                continue  # it is written anew if the sweep has it
             if known.trial_id != trial_id:
                 return [("the identity of a trial (the training loop's version)", trial_id, known.trial_id)]
             config = wanted.pop(known.model.name, None)  # one of a model speaks for all

@@ -57,7 +57,9 @@ class TrialBoard:
         board = cls(store, config, EventFileWriter(str(directory), flush_secs=FLUSH_S))
         board._write(summary_v2.hparams_pb(hyperparameters(config), trial_id=config.trial_id), 0, time.time())
         for step in store.measured_steps(config.trial_id):
-            board.add_measurements(step, store.read_measurements(config.trial_id, step).values())
+            known = store.read_measurements(config.trial_id, step).values()
+            newest = {one["metric"]: one for one in sorted(known, key=lambda one: int(one["version"]))}
+            board.add_measurements(step, newest.values())
         return board
 
     def follow(self) -> int:

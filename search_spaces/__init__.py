@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import traceback
 from collections.abc import Callable
 
 from orchestrator.spec import SpecError, Sweep, suggest
 
 
 def names() -> tuple[str, ...]:
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    """Modules with a leading underscore are helpers."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
 
 
 def find(name: str) -> Callable[[], Sweep]:
-    """The function of a search space. Raises SpecError for an unknown name."""
+    """The function of a search space. Raises SpecError for an unknown name, and a module that cannot be used."""
     if name not in names():
         raise SpecError(f"{name}: no such search space.{suggest(name, names())}")
-    function: Callable[[], Sweep] = importlib.import_module(f"{__name__}.{name}").search_space
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+    except Exception as error:
+        raise SpecError(f"search_spaces/{name}.py: {_place(error, name)}{type(error).__name__}: {error}") from error
+    function: Callable[[], Sweep] | None = getattr(module, "search_space", None)
+    if function is None:
+        raise SpecError(f"search_spaces/{name}.py: has no function search_space()")
     return function
 
 
+def _place(error: Exception, name: str) -> str:
+    """``line 3: `` of the search space's own file, where the error came through it."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(f"{name}.py")
+    ]
+    own = error.lineno if isinstance(error, SyntaxError) else (lines[-1] if lines else None)
+    return f"line {own}: " if own else ""
+
+
 def describe(name: str) -> str:
-    """The first line of the search space's docstring."""
-    return (find(name).__doc__ or "").strip().splitlines()[0]
+    """The first line of the search space's docstring, nothing where it has none."""
+    return ((find(name).__doc__ or "").strip().splitlines() or [""])[0]

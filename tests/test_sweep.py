@@ -55,6 +55,8 @@ def test_settings_may_stand_on_both_sides_of_an_option(tmp_path: Path, capsys: p
         (["run", "quickstart", "model=pythia"], "Did you mean 'pythia-"),
         (["status", "/nowhere"], "not a store"),
         (["report", "/nowhere"], "not a store"),
+        (["plan", "quickstart", "--store", __file__], "is a file"),
+        (["plan", "quickstart", "--store", ""], "not a store"),
     ],
 )
 def test_bad_usage_exits_2_and_says_why(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,6 +69,12 @@ def test_argparse_errors_exit_2_too(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as error:
         sweep.main(arguments)
     assert error.value.code == 2
+
+
+def test_a_missing_space_is_all_that_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        sweep.main(["run"])
+    assert "required: SPACE\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["plan"], ["status"], ["report"], ["spaces"]])

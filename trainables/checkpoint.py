@@ -8,9 +8,10 @@ and data position are functions of the step and need no state. No pickle anywher
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from trainables.storage import CorruptFileError, Folder
+from trainables.storage import MANIFEST, CorruptFileError, Folder
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,22 @@ def committed_steps(trial: Folder, kind: str = CHECKPOINTS) -> list[int]:
     matches = [re.fullmatch(r"step-(\d{8})", name) for name in (trial / kind).names()]
     steps = [int(match[1]) for match in matches if match]
     return [step for step in steps if (trial / kind / step_name(step)).is_committed()]
+
+
+def resumable_steps(trial: Folder, prescribed: Iterable[int]) -> list[int]:
+    """Steps from which training can go on, ascending: weights and training state are committed, and of the checkpoints
+
+    ``prescribed`` none before it is missing, since going on from later would never make that one again.
+    """
+    have = set(committed_steps(trial))
+    missing = min((step for step in prescribed if step not in have), default=None)
+    states = committed_steps(trial, TRAINING_STATE)
+    return [step for step in states if step in have and (missing is None or step < missing)]
+
+
+def set_aside(trial: Folder, step: int) -> None:
+    """A damaged checkpoint no longer counts as one: its manifest goes, its files stay until it is written again."""
+    (trial / CHECKPOINTS / step_name(step)).delete(MANIFEST)
 
 
 def save(trial: Folder, step: int, model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer) -> None:
@@ -60,9 +77,11 @@ def load_weights(trial: Folder, step: int) -> dict[str, torch.Tensor]:
     return load((trial / CHECKPOINTS / step_name(step)).read_committed("model.safetensors"))
 
 
-def resume(trial: Folder, model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer) -> int | None:
-    """Load the newest checkpoint that is whole, weights and training state; its step, or None where there is none."""
-    for step in reversed(committed_steps(trial, TRAINING_STATE)):
+def resume(
+    trial: Folder, prescribed: Iterable[int], model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer
+) -> int | None:
+    """Load the newest of the :func:`resumable_steps` that is whole; its step, or None where there is none."""
+    for step in reversed(resumable_steps(trial, prescribed)):
         try:
             state = _load_training_state(trial, step)
             weights = load_weights(trial, step)

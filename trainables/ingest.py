@@ -89,7 +89,7 @@ def prepare(
     """
     if folder.exists(META):
         store = TokenStore.open(folder)
-        if store.serves(blocks) and not store.lost_parts():
+        if store.serves(blocks) and not store.lost_files():
             return store
         blocks = max(blocks, store.train_blocks)
     if spec.corpus == EMBEDDED:
@@ -200,7 +200,7 @@ def pack(
     from tokenizers import Tokenizer
 
     known_store = TokenStore.open(folder) if folder.exists(META) else None
-    before, lost = (known_store.meta, known_store.lost_parts()) if known_store else (None, [])
+    before, lost = (known_store.meta, known_store.lost_files()) if known_store else (None, [])
     end_of_text = Tokenizer.from_str(tokenizer_json).token_to_id(tokenizing.END_OF_TEXT)
     assert end_of_text is not None, "every tokenizer we train or load has the token"
     digests: dict[str, list[str]] = {"train": [], **{split: [] for split in HELD_OUT_SPLITS}}
@@ -257,5 +257,6 @@ def pack(
         }
         for split, packer in packers.items()
     }
-    folder.write_json(META, {**asdict(spec), **counts, "complete": complete, "fingerprint": spec.fingerprint})
+    about = {"complete": complete, "fingerprint": spec.fingerprint, "tokenizer_sha256": sha256(tokenizer_json.encode())}
+    folder.write_json(META, {**asdict(spec), **counts, **about})
     return TokenStore.open(folder)

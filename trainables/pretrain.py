@@ -22,10 +22,11 @@ from trainables.token_store import TokenStore
 
 
 def pretrain(config: TrialConfig, trial: Folder, tokens: TokenStore) -> int:
-    """Train to the end of the budget, from the newest whole checkpoint in ``trial`` on; the number of steps done.
+    """Train to the end of the budget; the number of steps done.
 
-    Every rank of a distributed group calls it; rank 0 writes. Weights are a pure function of ``config`` on one kind of
-    hardware. Raises TrainingDivergedError, and ValueError where the token store is too small.
+    Goes on from the newest whole checkpoint in ``trial`` before which none is missing. Every rank of a distributed
+    group calls it; rank 0 writes. Weights are a pure function of ``config`` on one kind of hardware. Raises
+    TrainingDivergedError, and ValueError where the token store is too small.
     """
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     torch.set_num_threads(config.threads)
@@ -33,9 +34,9 @@ def pretrain(config: TrialConfig, trial: Folder, tokens: TokenStore) -> int:
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     model = models.build(config.model, init_seed=config.init_seed, device=str(device))
     optimizer = _adamw(model, config)
-    start = checkpoint.resume(trial, model, optimizer)
-    replica = DistributedDataParallel(model) if world > 1 else model
     keep = set(checkpoint_steps(config.optimization, config.steps, config.checkpoint_every))
+    start = checkpoint.resume(trial, keep, model, optimizer)
+    replica = DistributedDataParallel(model) if world > 1 else model
     log = StepLog(trial, start or 0, config.tokens_per_step) if rank == 0 else None
     if start is None and rank == 0:
         checkpoint.save(trial, 0, model, optimizer)

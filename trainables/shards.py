@@ -42,10 +42,14 @@ def find_shards(folder: str | Path) -> list[Path]:
     root = Path(folder).expanduser()
     if root.is_file() and root.name.endswith(SUFFIXES):
         return [root]
-    shards = sorted(path for path in root.glob("*") if path.name.endswith(SUFFIXES)) if root.is_dir() else []
+    shards = sorted(path for path in root.glob("*") if _is_shard(path.name)) if root.is_dir() else []
     if not shards:
         raise ShardError(f"corpus {root}: no Pile-format shard there; expected files ending in {', '.join(SUFFIXES)}")
     return shards
+
+
+def _is_shard(name: str) -> bool:
+    return name.endswith(SUFFIXES) and not name.startswith(".")  # macOS leaves "._name" beside files on foreign disks
 
 
 def write_shard(path: Path, documents: Iterable[Document]) -> None:

@@ -77,6 +77,9 @@ class Folder:
         target = f"{self.path}/{name}" if name else self.path
         return bool(self.filesystem.get_file_info(target).type != fs.FileType.NotFound)
 
+    def is_file(self) -> bool:
+        return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.File)
+
     def names(self) -> list[str]:
         """Names of the files and folders directly inside, sorted; empty where the folder does not exist."""
         infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))

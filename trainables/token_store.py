@@ -109,7 +109,7 @@ def decode_part(data: bytes) -> Blocks:
 
 @dataclass
 class TokenStore:
-    """A prepared token store. Raises ValueError from :meth:`open` where there is none."""
+    """A prepared token store. :meth:`open` raises ValueError where there is none, or a damaged one."""
 
     folder: Folder
     meta: dict[str, Any]
@@ -119,7 +119,10 @@ class TokenStore:
     def open(cls, folder: Folder) -> TokenStore:
         if not folder.exists(META):
             raise ValueError(f"{folder}: no token store there ({META} is missing)")
-        return cls(folder, folder.read_json(META))
+        try:
+            return cls(folder, folder.read_json(META))
+        except CorruptFileError as error:
+            raise CorruptFileError(f"{error}; delete this file and run again, it is made anew") from error
 
     @property
     def train_blocks(self) -> int:
@@ -134,22 +137,28 @@ class TokenStore:
         """Whether a trial that reads ``blocks`` blocks finds them all here (or may go round again)."""
         return self.train_blocks >= blocks or (self.complete and self.train_blocks > 0)
 
-    def lost_parts(self) -> list[str]:
-        """Names of the parts whose files are gone; :func:`trainables.ingest.prepare` makes them anew."""
+    def lost_files(self) -> list[str]:
+        """Names of the files that are gone; :func:`trainables.ingest.prepare` makes them anew."""
         names = set(self.folder.names())
         parts = (part_name(split, i) for split in SPLITS for i in range(len(self.meta[split]["sha256"])))
-        return [name for name in parts if name not in names]
+        return [name for name in (TOKENIZER, *parts) if name not in names]
+
+    def read_tokenizer(self) -> str:
+        """The tokenizer's JSON, checked against its sha256. Raises CorruptFileError."""
+        return self._read(TOKENIZER, self.meta["tokenizer_sha256"]).decode()
 
     def read_part(self, split: str, index: int) -> Blocks:
         """One part, checked against its sha256. Raises CorruptFileError."""
-        name = part_name(split, index)
+        return decode_part(self._read(part_name(split, index), self.meta[split]["sha256"][index]))
+
+    def _read(self, name: str, digest: str) -> bytes:
         try:
             data = self.folder.read(name)
         except FileNotFoundError:
             raise CorruptFileError(f"{self.folder}/{name}: is gone; run again and it is made anew") from None
-        if sha256(data) != self.meta[split]["sha256"][index]:
+        if sha256(data) != digest:
             raise CorruptFileError(f"{self.folder}/{name}: does not match its sha256; delete this file and run again")
-        return decode_part(data)
+        return data
 
     def held_out(self, split: str, limit: int) -> Blocks:
         """The first ``limit`` blocks of a held-out split (they always fit one part)."""

@@ -27,6 +27,8 @@ def two_nn(points: np.ndarray, discard: float = 0.1) -> float:
     if len(cloud) < 3:
         raise ValueError(f"{len(cloud)} distinct points are too few: TwoNN needs two neighbours for each")
     distances, _ = KDTree(cloud).query(cloud, k=3)
+    if not distances[:, 1].all():
+        raise ValueError("distinct points lie closer than floating point can tell: TwoNN is not defined")
     log_mu = np.sort(np.log(distances[:, 2] / distances[:, 1]))
     kept = min(max(1, int(len(log_mu) * (1 - discard))), len(log_mu) - 1)  # F = 1 at the last point has no logarithm
     empirical = np.arange(1, kept + 1) / len(log_mu)
@@ -40,4 +42,4 @@ def measure(observation: Observation) -> Iterator[Value]:
     yield from per_layer(("twonn_dimension",), observation.hidden_states, lambda cloud: [two_nn(cloud)])
 
 
-METRIC = Metric("twonn_dimension", 1, "TwoNN intrinsic dimension of the hidden states, per layer", measure)
+METRIC = Metric("twonn_dimension", 2, "TwoNN intrinsic dimension of the hidden states, per layer", measure)

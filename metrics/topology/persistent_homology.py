@@ -81,4 +81,4 @@ def measure(observation: Observation) -> Iterator[Value]:
     yield from per_layer(_names(1), observation.hidden_states, _layer_values)
 
 
-METRIC = Metric("persistent_homology", 1, "Vietoris-Rips H0 and H1 of the hidden states, per layer", measure)
+METRIC = Metric("persistent_homology", 2, "Vietoris-Rips H0 and H1 of the hidden states, per layer", measure)

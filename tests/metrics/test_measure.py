@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,10 +150,30 @@ def test_a_damaged_checkpoint_is_not_measured(
     weights = bytearray(source.read("model.safetensors"))
     weights[-1] ^= 1
     (copy / "checkpoints" / step).write("model.safetensors", bytes(weights))
-    with pytest.raises(CorruptFileError):
+    with pytest.raises(CorruptFileError, match="run again, and the trial trains again what is missing"):
         measurer.measure(config, copy, 0, ["held_out"])
+    assert checkpoint.committed_steps(copy) == []
 
 
 def test_a_missing_checkpoint_is_not_measured(measurer: Measurer, config: TrialConfig, trial: Folder) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(CorruptFileError, match="run again"):
         measurer.measure(config, trial, 99, ["held_out"])
+
+
+def other_numbers(observation: Observation) -> Iterator[Value]:
+    yield Value("numpy", np.float32(1.5), np.int64(2))
+    yield Value("torch", torch.tensor(2.5))
+
+
+def no_number(observation: Observation) -> Iterator[Value]:
+    yield Value("text", "many")
+
+
+def test_numbers_of_numpy_and_torch_are_numbers_and_text_fails_alone(
+    measurer: Measurer, config: TrialConfig, trial: Folder, registered: Callable[..., None]
+) -> None:
+    registered(other_numbers=other_numbers, no_number=no_number)
+    good, bad = measurer.measure(config, trial, 0, ["other_numbers", "no_number"])
+    assert json.loads(json.dumps(good["values"])) == [["numpy", 2, 1.5, None], ["torch", None, 2.5, None]]
+    assert (bad["status"], bad["values"]) == ("failed", [])
+    assert "many" in bad["reason"]

@@ -72,17 +72,30 @@ def test_the_loss_of_each_target_is_in_its_place(
     assert observation.loss[sequence, position] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_clouds_are_the_hidden_states_at_the_points(
+def test_the_clouds_are_the_residual_stream_at_the_points(
     model: GPTNeoXForCausalLM, probe_set: ProbeSet, observation: Observation
 ) -> None:
+    """transformers' own hidden states, but for the last, which it normalises: the norm of ours is its."""
     assert observation.hidden_states.shape == (3, POINTS, 16)
     for place in (0, 17, POINTS - 1):
         sequence, position = divmod(int(probe_set.points[place]), TOKENS)
         row = torch.from_numpy(probe_set.blocks[sequence, :-1].astype(np.int64))
+        last = torch.from_numpy(observation.hidden_states[-1, place]).float()
         with torch.inference_mode():
-            hidden = model(input_ids=row[None], output_hidden_states=True).hidden_states
-        for layer, state in enumerate(hidden):
+            *before, normalised = model(input_ids=row[None], output_hidden_states=True).hidden_states
+            assert model.base_model.final_layer_norm(last).numpy() == pytest.approx(normalised[0, position], abs=1e-5)
+        assert last.numpy() != pytest.approx(normalised[0, position].numpy(), abs=1e-2)
+        for layer, state in enumerate(before):
             assert observation.hidden_states[layer, place] == pytest.approx(state[0, position].numpy(), abs=1e-5)
+
+
+def test_observing_leaves_no_hook_on_the_model(model: GPTNeoXForCausalLM, probe_set: ProbeSet) -> None:
+    def hooks() -> int:
+        return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
+
+    before = hooks()  # transformers has some of its own
+    observe(model, probe_set)
+    assert hooks() == before
 
 
 def test_layer_0_is_the_embeddings(model: GPTNeoXForCausalLM, probe_set: ProbeSet, observation: Observation) -> None:

@@ -1,6 +1,7 @@
 """The real thing: Tune, Train, the pool, in one shared Ray."""
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -23,6 +24,8 @@ from trainables.token_store import TokenStore
 
 TINY = {"batch_size": "4", "probe_sequences": "16", "probe_points": "48", "metrics": "held_out"}
 
+FINISHED = ["seeds=0,1", "budgets=6steps,12steps", "batch_size=4", "probe_sequences=16", "probe_points=48"]
+
 
 def run(store: Path, *settings: str) -> int:
     given = TINY | dict(setting.split("=") for setting in settings)
@@ -44,8 +47,7 @@ def test_running_a_finished_sweep_again_does_nothing(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in (finished / "trials").rglob("*")}
     monkeypatch.setattr("orchestrator.driver.ray_running", lambda *_, **__: pytest.fail("Ray was wanted for nothing"))
-    settings = ["seeds=0,1", "budgets=6steps,12steps", "batch_size=4", "probe_sequences=16", "probe_points=48"]
-    assert sweep.main(["run", "quickstart", "--store", str(finished), *settings]) == 0
+    assert sweep.main(["run", "quickstart", "--store", str(finished), *FINISHED]) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (finished / "trials").rglob("*")} == before
 
@@ -54,10 +56,47 @@ def test_a_lost_measurement_is_made_again_and_equal(store_copy: Path) -> None:
     before = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
     trial = Store.existing(str(store_copy)).trial_ids()[0]
     (store_copy / "trials" / trial / "measurements" / "step-00000004.json").unlink()
-    settings = ["seeds=0,1", "budgets=6steps,12steps", "batch_size=4", "probe_sequences=16", "probe_points=48"]
-    assert sweep.main(["run", "quickstart", "--store", str(store_copy), *settings]) == 0
+    assert sweep.main(["run", "quickstart", "--store", str(store_copy), *FINISHED]) == 0
     after = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
     pd.testing.assert_frame_equal(after, before)
+
+
+def test_damaged_and_lost_files_of_a_finished_sweep_are_named_and_made_again_equal(
+    store_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bit of one trial's weights, another's whole checkpoint, both unmeasured; a trial's record; the tokenizer."""
+    before = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
+    first, second, third, _ = (store_copy / "trials" / trial for trial in Store.existing(str(store_copy)).trial_ids())
+    for trial in (first, second):
+        (trial / "measurements" / "step-00000004.json").unlink()
+    weights = first / "checkpoints" / "step-00000004" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.write_bytes(bytes(data))
+    shutil.rmtree(second / "checkpoints" / "step-00000004")
+    (third / "trial.json").unlink()
+    next(store_copy.glob("tokens/*/tokenizer.json")).unlink()
+    command = ["run", "quickstart", "--store", str(store_copy), *FINISHED]
+    assert sweep.main(command) == 1
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("sweep.py: ")]
+    assert said.startswith(f"sweep.py: {first.name} step 4: ")
+    assert "run again, and the trial trains again" in said
+    assert sweep.main(command) == 0
+    after = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
+    pd.testing.assert_frame_equal(after, before)
+
+
+def test_the_record_of_a_finished_trial_is_written_anew_without_ray(
+    store_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.driver.ray_running", lambda *_, **__: pytest.fail("Ray was wanted for nothing"))
+    before = pd.read_parquet(store_copy / "results.parquet")
+    record = store_copy / "trials" / Store.existing(str(store_copy)).trial_ids()[0] / "trial.json"
+    text = record.read_bytes()
+    record.unlink()
+    assert sweep.main(["run", "quickstart", "--store", str(store_copy), *FINISHED]) == 0
+    assert record.read_bytes() == text
+    pd.testing.assert_frame_equal(pd.read_parquet(store_copy / "results.parquet"), before)
 
 
 def test_a_distributed_trial_trains_the_same_model_within_rounding(prepared: Path) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.evaluators import EvaluatorPool, Measured, Request
+from orchestrator.evaluators import EvaluatorPool, Measured, Request, failed_lines
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
+from trainables.checkpoint import committed_steps
 
 NAMES = ("held_out", "parameter_norm")
 
@@ -42,7 +43,9 @@ def test_measuring_again_gives_the_same_values(pool: EvaluatorPool, store: Store
     before = {step: store.read_measurements(trial, step) for step in store.measured_steps(trial)}
     for step in before:
         pool.submit(Request(trial, step, NAMES))
-    assert [measured.failed for measured in drain(pool)] == [[]] * len(before)
+    found = drain(pool)
+    assert len(found) == len(before)
+    assert failed_lines(found) == []
     for step, old in before.items():
         new = store.read_measurements(trial, step)
         assert {key: one["values"] for key, one in new.items()} == {key: one["values"] for key, one in old.items()}
@@ -60,7 +63,7 @@ def test_a_killed_actor_loses_no_request(
     os.kill(ray_workers("ray::Evaluator")[0], signal.SIGKILL)
     found += drain(pool)
     assert sorted(map(str, (measured.request for measured in found))) == sorted(map(str, requests))
-    assert [measured.failed for measured in found if measured.failed] == []
+    assert failed_lines(found) == []
 
 
 def test_a_damaged_checkpoint_is_named_and_the_others_are_measured(pool: EvaluatorPool, store: Store) -> None:
@@ -71,9 +74,31 @@ def test_a_damaged_checkpoint_is_named_and_the_others_are_measured(pool: Evaluat
     weights.write_bytes(bytes(data))
     for step in (1, 2, 4):
         pool.submit(Request(trial, step, NAMES))
-    by_step = {measured.request.step: measured for measured in drain(pool)}
-    assert "model.safetensors" in by_step[2].failed[0]
-    log = by_step[2].failed[0].partition("(log: ")[2].rstrip(")")
+    (line,) = failed_lines(drain(pool))
+    assert line.startswith(f"{trial} step 2: {', '.join(NAMES)}: CorruptFileError: ")
+    assert "model.safetensors" in line
+    log = line.partition("(log: ")[2].rstrip(")")
     assert "model.safetensors" in Path(log).read_text()
     assert {one["status"] for one in store.read_measurements(trial, 2).values() if one["metric"] in NAMES} == {"failed"}
-    assert by_step[1].failed == by_step[4].failed == []
+    assert {one["status"] for one in store.read_measurements(trial, 4).values()} == {"ok"}
+    assert 2 not in committed_steps(store.trial(trial))
+
+
+def test_one_cause_is_one_line_for_each_trial() -> None:
+    def outcome(trial: str, step: int, *reasons: str | None) -> Measured:
+        named = zip(("a", "b"), reasons, strict=True)
+        found = [{"metric": m, "status": "failed" if why else "ok", "reason": why} for m, why in named]
+        return Measured(Request(trial, step, ("a", "b")), tuple(found), f"log-{step}")
+
+    outcomes = [
+        outcome("s0", 4, "Traceback\nKeyError: x", "KeyError: x"),
+        outcome("s0", 1, "KeyError: x", None),
+        outcome("s1", 1, None, "KeyError: x"),
+        outcome("s1", 2, None, "ValueError: y"),
+        outcome("s1", 4, None, None),
+    ]
+    assert failed_lines(outcomes) == [
+        "s0 2 checkpoints from step 1 on: a, b: KeyError: x (log: log-1)",
+        "s1 step 1: b: KeyError: x (log: log-1)",
+        "s1 step 2: b: ValueError: y (log: log-2)",
+    ]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.plan import PlannedTrial, plan, standing
+from orchestrator.plan import PlannedTrial, plan, standing, unknown_metrics
 from orchestrator.spec import Sweep, override
 from orchestrator.store import Status, Store
 
@@ -59,6 +59,29 @@ def test_an_interrupted_trial_goes_on_from_its_last_whole_state(store_copy: Path
     again = planned(store_copy)[-1]
     assert (again.action, again.from_step) == ("train", 8)
     assert "interrupted" in again.reason
+
+
+@pytest.mark.parametrize("lost", [1, 4])
+def test_a_lost_checkpoint_is_trained_again_only_if_it_is_not_measured(store_copy: Path, lost: int) -> None:
+    trial = planned(store_copy)[-1]
+    folder = store_copy / "trials" / trial.trial_id
+    shutil.rmtree(folder / "checkpoints" / f"step-{lost:08d}")
+    assert planned(store_copy)[-1].action == "done"
+    (folder / "measurements" / f"step-{lost:08d}.json").unlink()
+    again = planned(store_copy)[-1]
+    assert (again.action, again.from_step) == ("train", 0)
+    assert f"checkpoints gone or damaged at step {lost};" in again.reason
+    assert [step for step, _ in again.unmeasured] == [lost]
+
+
+def test_metrics_that_are_no_longer_here_are_named_and_not_looked_for(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    body = store.read_sweep()
+    assert body is not None
+    body["sweep"]["metrics"].append("max_weight")
+    store.root.write_json("sweep.json", body)
+    assert unknown_metrics(store) == ["max_weight"]
+    assert {trial.action for trial in standing(store)} == {"done"}
 
 
 def test_a_failed_trial_is_planned_again_with_its_reason(store_copy: Path) -> None:

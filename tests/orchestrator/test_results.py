@@ -63,10 +63,33 @@ def test_a_trial_that_is_not_done_stays_out_of_the_summary(store_copy: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("mean", "std", "text"), [(4.1234, 0.034, "4.123 ±0.034"), (4.0, float("nan"), "4"), (float("nan"), 1.0, "-")]
+    ("mean", "std", "count", "text"),
+    [
+        (4.1234, 0.034, 3, "4.123 ±0.034"),
+        (4.0, float("nan"), 3, "4"),
+        (float("nan"), 1.0, 0, "-"),
+        (4.1234, 0.034, 2, "4.123 ±0.034 (2 of 3)"),
+    ],
 )
-def test_mean_and_spread(mean: float, std: float, text: str) -> None:
-    assert results.mean_and_spread(mean, std) == text
+def test_mean_and_spread(mean: float, std: float, count: int, text: str) -> None:
+    row = pd.Series({("trials", ""): 3, ("m", "mean"): mean, ("m", "std"): std, ("m", "count"): float(count)})
+    assert results.mean_and_spread(row, "m") == text
+
+
+def test_a_trial_without_a_value_is_not_counted_in_its_mean(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    trial = store.trial_ids()[0]
+    step = store.measured_steps(trial)[-1]
+    failed = [
+        one | {"status": "failed", "reason": "Boom", "values": []}
+        for one in store.read_measurements(trial, step).values()
+    ]
+    store.add_measurements(trial, step, failed)
+    summary = results.by_budget(results.at_budget(store, results.collect(store)))
+    row = summary[summary[("steps", "")] == step].iloc[0]
+    assert row[("trials", "")] == 2
+    assert {row[(name, "count")] for name in results.HEADLINES} == {1}
+    assert results.mean_and_spread(row, "held_out_loss").endswith(" (1 of 2)")
 
 
 def test_a_failed_metric_is_a_row_with_its_reason(store_copy: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from orchestrator.spec import SpecError, Sweep, override
 from orchestrator.store import Status, Store
 from trainables.budget import Budget
+from trainables.storage import CorruptFileError
 
 SPEC = Sweep(budgets=(Budget(1e11),))  # a step of pythia-14m too
 
@@ -128,3 +129,27 @@ def test_stray_files_are_no_trials_and_no_measurements(store: Store) -> None:
         folder.write(".DS_Store", b"")
     assert store.trial_ids() == [trial]
     assert store.measured_steps(trial) == [8]
+
+
+@pytest.mark.parametrize("damage", ["cut", "lost"])
+def test_a_trials_record_is_written_anew_where_it_is_damaged_or_gone(store: Store, damage: str) -> None:
+    trial = store.trial_ids()[0]
+    config = store.read_trial(trial)
+    store.trial(trial).write("checkpoints/step-00000000/model.safetensors", b"")
+    record = Path(store.trial(trial).path) / "trial.json"
+    record.write_bytes(record.read_bytes()[:50]) if damage == "cut" else record.unlink()
+    assert store.trial_ids() == [trial]
+    with pytest.raises(CorruptFileError, match=r"trial\.json.*: run its sweep again"):
+        store.read_trial(trial)
+    with pytest.raises(SpecError, match="batch_size was 8, is now 4"):
+        store.refuse_mixing(override(SPEC, ["batch_size=4"]))
+    store.refuse_mixing(SPEC)
+    store.write_trial(config)
+    assert store.read_trial(trial) == config
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("")
+    with pytest.raises(SpecError, match="is a file; give a folder"):
+        Store.open(str(path))

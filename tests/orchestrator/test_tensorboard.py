@@ -99,3 +99,15 @@ def test_a_damaged_log_segment_leaves_a_gap_and_stops_nothing(store_copy: Path) 
     board = TrialBoard.open(store, config)
     assert board.follow() == config.steps
     board.close()
+
+
+def test_of_two_versions_of_a_metric_the_newest_is_shown(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    trial = store.trial_ids()[0]
+    for step in store.measured_steps(trial):
+        old = store.read_measurements(trial, step)["parameter_norm@1"]
+        store.add_measurements(trial, step, [old | {"version": 2, "values": [["parameter_norm", None, 7.0, None]]}])
+    shutil.rmtree(log_directory(store))
+    restore(store)
+    values = read(log_directory(store) / trial).Scalars("parameter_norm")
+    assert [(event.step, event.value) for event in values] == [(step, 7.0) for step in store.measured_steps(trial)]

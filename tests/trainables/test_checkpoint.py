@@ -41,7 +41,7 @@ def test_resumed_training_gives_the_same_bits(tiny_model: ModelConfig, trial: Fo
     train(*straight, steps=3)
     torch.manual_seed(99)
     resumed = fresh(tiny_model, 2)
-    assert checkpoint.resume(trial, *resumed) == 3
+    assert checkpoint.resume(trial, [3], *resumed) == 3
     train(*resumed, steps=3)
     pairs = zip(straight[0].state_dict().values(), resumed[0].state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
@@ -85,7 +85,7 @@ def test_a_checkpoint_cut_off_while_written_is_not_listed(tiny_model: ModelConfi
 
 def test_no_checkpoint_is_no_resumption(tiny_model: ModelConfig, trial: Folder) -> None:
     assert committed_steps(trial) == []
-    assert checkpoint.resume(trial, *fresh(tiny_model, 1)) is None
+    assert checkpoint.resume(trial, [0], *fresh(tiny_model, 1)) is None
 
 
 @pytest.mark.parametrize("kind", [CHECKPOINTS, TRAINING_STATE])
@@ -97,7 +97,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_older(
     for step in (1, 2):
         checkpoint.save(trial, step, *pair)
     spoil(trial / kind / step_name(2), damage)
-    assert checkpoint.resume(trial, *fresh(tiny_model, 2)) == 1
+    assert checkpoint.resume(trial, [1, 2], *fresh(tiny_model, 2)) == 1
 
 
 def spoil(folder: Folder, damage: str) -> None:
@@ -125,3 +125,25 @@ def test_a_checkpoint_holds_no_pickle(tiny_model: ModelConfig, trial: Folder) ->
     checkpoint.save(trial, 1, *fresh(tiny_model, 1))
     names = {name for kind in (CHECKPOINTS, TRAINING_STATE) for name in (trial / kind / step_name(1)).names()}
     assert names == {"config.json", "manifest.json", "model.safetensors", "state.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("prescribed", "steps"), [([1, 2], [1, 2]), ([1, 2, 9], [1, 2]), ([], [1, 2]), ([2], [1, 2]), ([0, 2], [])]
+)
+def test_training_goes_on_only_from_before_a_missing_checkpoint(
+    tiny_model: ModelConfig, trial: Folder, prescribed: list[int], steps: list[int]
+) -> None:
+    for step in (1, 2):
+        checkpoint.save(trial, step, *fresh(tiny_model, 1))
+    assert checkpoint.resumable_steps(trial, prescribed) == steps
+
+
+def test_what_is_set_aside_no_longer_counts_until_it_is_written_again(tiny_model: ModelConfig, trial: Folder) -> None:
+    pair = fresh(tiny_model, 1)
+    for step in (1, 2):
+        checkpoint.save(trial, step, *pair)
+    checkpoint.set_aside(trial, 1)
+    assert committed_steps(trial) == [2]
+    assert checkpoint.resumable_steps(trial, [1, 2]) == []
+    checkpoint.save(trial, 1, *pair)
+    assert committed_steps(trial) == [1, 2]

@@ -100,10 +100,10 @@ def test_a_corpus_too_small_for_a_block_is_refused_and_leaves_no_store(
 def test_parts_that_are_gone_are_made_anew_and_equal(packed: Pack) -> None:
     store = packed("a", 2 * WINDOW)
     before = {name: store.folder.read(name) for name in store.folder.names()}
-    gone = ["train-000001.parquet", "validation-000000.parquet"]
+    gone = [TOKENIZER, "train-000001.parquet", "validation-000000.parquet"]
     for name in gone:
         store.folder.delete(name)
-    assert store.lost_parts() == gone
+    assert store.lost_files() == gone
     with pytest.raises(CorruptFileError, match=r"train-000001\.parquet: is gone"):
         store.read_part("train", 1)
     packed("a", 2 * WINDOW)

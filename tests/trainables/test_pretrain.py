@@ -110,6 +110,18 @@ def test_a_resumed_trial_ends_with_the_same_bits_and_log(
     assert log_of(trial, "loss") == log_of(straight, "loss")
 
 
+@pytest.mark.parametrize("lost", [0, 4, 20])
+def test_a_lost_checkpoint_is_made_again_with_the_same_bits(
+    straight: Path, tiny_config: TrialConfig, token_store: TokenStore, tmp_path: Path, lost: int
+) -> None:
+    trial = tmp_path / "trial"
+    shutil.copytree(straight, trial)
+    damage(trial, CHECKPOINTS, lost, "lost")
+    pretrain(tiny_config, Folder.open(trial), token_store)
+    assert kept_bytes(trial) == kept_bytes(straight)
+    assert log_of(trial, "loss") == log_of(straight, "loss")
+
+
 def test_with_both_training_states_gone_a_trial_starts_again(
     straight: Path, tiny_config: TrialConfig, token_store: TokenStore, tmp_path: Path
 ) -> None:

@@ -200,7 +200,8 @@ def test_a_shard_whose_writing_failed_does_not_appear(tmp_path: Path) -> None:
 def test_shards_of_a_folder_are_found_in_order(tmp_path: Path, suffix: str) -> None:
     for name in ("b", "a"):
         (tmp_path / f"{name}{suffix}").touch()
-    (tmp_path / "readme.txt").touch()
+    for other in ("readme.txt", f"._a{suffix}"):
+        (tmp_path / other).touch()
     assert [path.name for path in find_shards(tmp_path)] == [f"a{suffix}", f"b{suffix}"]
     assert find_shards(tmp_path / f"a{suffix}") == [tmp_path / f"a{suffix}"]
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.storage import CorruptFileError, Folder, sha256
-from trainables.token_store import META, WINDOW, Blocks, Packer, TokenStore, decode_part, encode_part
+from trainables.token_store import META, TOKENIZER, WINDOW, Blocks, Packer, TokenStore, decode_part, encode_part
 
 documents_strategy = st.lists(st.tuples(st.sampled_from("ab"), st.lists(st.integers(1, 9), max_size=30)), max_size=30)
 
@@ -139,6 +139,14 @@ def test_a_damaged_part_is_refused(token_store: TokenStore, tmp_path: Path, spli
         store.read_part(split, 0)
 
 
+def test_a_damaged_tokenizer_is_refused(token_store: TokenStore, tmp_path: Path) -> None:
+    folder = Folder.open(shutil.copytree(token_store.folder.path, tmp_path / "copy"))
+    assert TokenStore.open(folder).read_tokenizer() == token_store.folder.read(TOKENIZER).decode()
+    folder.write(TOKENIZER, folder.read(TOKENIZER).replace(b'"id": 0', b'"id": 1').replace(b'"id":0', b'"id":1'))
+    with pytest.raises(CorruptFileError, match=r"tokenizer\.json: does not match its sha256; delete this file"):
+        TokenStore.open(folder).read_tokenizer()
+
+
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_held_out_blocks_are_the_first_of_their_split(token_store: TokenStore, split: str) -> None:
     whole = token_store.read_part(split, 0)
@@ -156,7 +164,7 @@ def test_opening_what_is_no_store_says_so(tmp_path: Path) -> None:
 def test_a_changed_record_of_the_store_is_refused(token_store: TokenStore, tmp_path: Path) -> None:
     folder = Folder.open(tmp_path)
     folder.write(META, token_store.folder.read(META).replace(b'"complete": true', b'"complete": false'))
-    with pytest.raises(CorruptFileError):
+    with pytest.raises(CorruptFileError, match="delete this file and run again"):
         TokenStore.open(folder)
 
 

@@ -78,10 +78,11 @@ def test_three_points_are_enough() -> None:
         (np.array([[0.0], [1], [1], [0]]), "too few"),
         (np.arange(9.0)[:, None] * 0 + 1, "too few"),
         (np.stack(np.meshgrid(*[np.arange(5.0)] * 2), -1).reshape(-1, 2), "equally far"),
+        (np.array([[0.0, 0.0], [1e-300, 0.0], [1.0, 0.0], [0.0, 1.0]]), "floating point"),
         (np.array([[0.0], [np.nan], [1]]), "NaN"),
         (np.zeros(4), "shape"),
     ],
-    ids=["two points", "two distinct points", "one point", "lattice", "NaN", "flat"],
+    ids=["two points", "two distinct points", "one point", "lattice", "too close", "NaN", "flat"],
 )
 def test_where_it_is_not_defined_it_says_so(points: np.ndarray, why: str) -> None:
     with pytest.raises(ValueError, match=why):
