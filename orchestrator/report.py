@@ -112,7 +112,7 @@ def _figures(measured: pd.DataFrame, final: pd.DataFrame) -> list[Figure]:
             _figure(
                 "Topology against compute, by layer",
                 "First model, at the end of each budget: mean and standard deviation over seeds. Layer 0: embeddings.",
-                lambda axes: _draw_each(_draw_layers, axes, measured, final, present),
+                lambda axes: _draw_all_layers(axes, measured, final, present),
                 columns=len(present),
             ),
             _figure(
@@ -148,6 +148,12 @@ def _draw_each(
 ) -> None:
     for axis, name in zip(axes, names, strict=True):
         draw(axis, measured, final, name)
+
+
+def _draw_all_layers(axes: list[Axes], measured: pd.DataFrame, final: pd.DataFrame, names: list[str]) -> None:
+    _draw_each(_draw_layers, axes, measured, final, names)
+    lines, labels = axes[0].get_legend_handles_labels()
+    axes[0].figure.legend(lines, labels, loc="outside lower center", ncols=8, fontsize="small", frameon=False)
 
 
 def _draw_loss(axis: Axes, measured: pd.DataFrame, final: pd.DataFrame) -> None:
@@ -187,7 +193,6 @@ def _draw_layers(axis: Axes, measured: pd.DataFrame, final: pd.DataFrame, metric
     budgets = sorted(rows["budget_flops"].unique())
     axis.set_xticks(budgets, [f"{budget:.2g}".replace("e+", "e") for budget in budgets], fontsize="small")
     axis.set_xticks([], minor=True)
-    axis.legend(fontsize="x-small")
     axis.grid(alpha=0.3)
 
 
