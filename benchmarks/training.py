@@ -28,9 +28,10 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
+from orchestrator.spec import override
+from search_spaces import find
 from trainables import checkpoint, ingest, models
-from trainables.budget import Budget
-from trainables.config import ModelConfig, Optimization, TrialConfig
+from trainables.config import ModelConfig, TrialConfig
 from trainables.pretrain import pretrain
 from trainables.schedules import learning_rate
 from trainables.storage import Folder
@@ -42,33 +43,9 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def trial_config(options: argparse.Namespace, steps: int) -> TrialConfig:
-    model = models.MODELS[options.model]
-    optimization = Optimization(
-        batch_size=options.batch_size,
-        learning_rate=model.learning_rate,
-        schedule="cosine",
-        warmup=0.01,
-        min_lr_ratio=0.1,
-        decay=0.1,
-        adam_beta1=0.9,
-        adam_beta2=0.95,
-        adam_eps=1e-8,
-        weight_decay=0.1,
-        grad_clip=1.0,
-    )
-    return TrialConfig(
-        model=model,
-        init_seed=0,
-        data_seed=0,
-        budget=Budget(float(steps), "steps"),
-        seq_len=options.seq_len,
-        optimization=optimization,
-        tokens="random",
-        threads=options.threads,
-        workers=1,
-        seed=0,
-        checkpoint_every=1000,
-    )
+    shape = [f"model={options.model}", f"seq_len={options.seq_len}", f"batch_size={options.batch_size}"]
+    settings = [*shape, f"threads={options.threads}", "seeds=0", f"budgets={steps}steps"]
+    return override(find("quickstart")(), settings).trials()[0]
 
 
 def random_tokens(config: TrialConfig, folder: Folder) -> TokenStore:
