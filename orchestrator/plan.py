@@ -78,13 +78,13 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], store: Store) -> Pl
     steps = tuple(committed_steps(folder))
     unmeasured = _unmeasured(store, config, sorted({*steps, *prescribed}), names)
     lost = [step for step, _ in unmeasured if step not in steps]
-    from_step = max(resumable_steps(folder, prescribed), default=0)
     if status is not None and status.state == "done" and config.steps in steps and not lost:
         if not unmeasured:
             return PlannedTrial(config, "done", "trained and measured", config.steps, steps, ())
         counts = Counter(_missing_or_failed(store, config, step, name) for step, names in unmeasured for name in names)
         listed = ", ".join(f"{name} x {count}" for name, count in counts.items())
         return PlannedTrial(config, "measure", f"to measure: {listed}", config.steps, steps, unmeasured)
+    from_step = max(resumable_steps(folder, prescribed), default=0)
     if status is not None and status.state == "failed":
         reason = f"failed at step {status.step}: {(status.reason or '').splitlines()[0]}; again from step {from_step}"
     elif status is not None and status.state == "done":

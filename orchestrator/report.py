@@ -46,7 +46,7 @@ def _content(store: Store, frame: pd.DataFrame) -> dict[str, Any]:
     sweep = store.read_sweep()
     assert sweep is not None, "a report is made of a store with a sweep.json"
     final = results.at_budget(store, frame)
-    measured = results.newest(frame[frame["value"].notna()])
+    measured = results.newest(frame).dropna(subset="value")
     headings, rows = _table(results.by_budget(final)) if not final.empty else ([], [])
     return {
         "title": f"Sweep {sweep['space']}",

@@ -102,8 +102,8 @@ def write(store: Store, frame: pd.DataFrame) -> None:
 
 
 def newest(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the highest version of each metric on each checkpoint: versions never share a mean or a plot."""
-    highest = frame.groupby(["trial", "step", "metric"])["metric_version"].transform("max")
+    """Rows of the highest version of each metric in the store: versions never share a mean or a plot."""
+    highest = frame.groupby("metric")["metric_version"].transform("max")
     return frame[frame["metric_version"] == highest]
 
 

@@ -19,6 +19,7 @@ from tensorboard.plugins.hparams import summary_v2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from orchestrator.store import TENSORBOARD, Store
+from trainables.checkpoint import CHECKPOINTS
 from trainables.config import TrialConfig
 from trainables.step_log import read_segment, segment_starts
 from trainables.storage import CorruptFileError
@@ -124,10 +125,10 @@ def write_hparams_header(store: Store, configs: Iterable[TrialConfig]) -> None:
 
 
 def restore(store: Store) -> None:
-    """Make the runs that are gone anew from the store; nothing happens where none is."""
-    configs = [store.read_trial(trial_id) for trial_id in store.trial_ids()]
-    gone = [config for config in configs if not (log_directory(store) / config.trial_id).exists()]
+    """Make the runs of started trials that are gone anew from the store; nothing happens where none is."""
+    started = [trial_id for trial_id in store.trial_ids() if store.trial(trial_id).exists(CHECKPOINTS)]
+    gone = [trial_id for trial_id in started if not (log_directory(store) / trial_id).exists()]
     if gone:
-        write_hparams_header(store, configs)
-    for config in gone:
-        TrialBoard.open(store, config).close()
+        write_hparams_header(store, map(store.read_trial, store.trial_ids()))
+    for trial_id in gone:
+        TrialBoard.open(store, store.read_trial(trial_id)).close()

@@ -33,9 +33,9 @@ def committed_steps(trial: Folder, kind: str = CHECKPOINTS) -> list[int]:
 
 
 def resumable_steps(trial: Folder, prescribed: Iterable[int]) -> list[int]:
-    """Steps from which training can go on, ascending: weights and training state are committed, and of the checkpoints
+    """Steps with weights and training state, ascending, before which no ``prescribed`` checkpoint is missing.
 
-    ``prescribed`` none before it is missing, since going on from later would never make that one again.
+    Training goes on from one of these: from a later step it would never make the missing one again.
     """
     have = set(committed_steps(trial))
     missing = min((step for step in prescribed if step not in have), default=None)

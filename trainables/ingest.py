@@ -20,6 +20,7 @@ from trainables.token_store import (
     HELD_OUT_BLOCKS_PER_DOCUMENT,
     HELD_OUT_SPLITS,
     META,
+    SPLITS,
     TOKENIZER,
     WINDOW,
     Blocks,
@@ -203,7 +204,7 @@ def pack(
     before, lost = (known_store.meta, known_store.lost_files()) if known_store else (None, [])
     end_of_text = Tokenizer.from_str(tokenizer_json).token_to_id(tokenizing.END_OF_TEXT)
     assert end_of_text is not None, "every tokenizer we train or load has the token"
-    digests: dict[str, list[str]] = {"train": [], **{split: [] for split in HELD_OUT_SPLITS}}
+    digests: dict[str, list[str]] = {split: [] for split in SPLITS}
 
     def writer(split: str) -> Callable[[int, Blocks], None]:
         def write(index: int, part: Blocks) -> None:

@@ -140,6 +140,8 @@ class TokenStore:
     def lost_files(self) -> list[str]:
         """Names of the files that are gone; :func:`trainables.ingest.prepare` makes them anew."""
         names = set(self.folder.names())
+        if "tokenizer_sha256" not in self.meta:  # prepared by a version that did not record it
+            names.discard(TOKENIZER)
         parts = (part_name(split, i) for split in SPLITS for i in range(len(self.meta[split]["sha256"])))
         return [name for name in (TOKENIZER, *parts) if name not in names]
 

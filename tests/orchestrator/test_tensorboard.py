@@ -84,6 +84,15 @@ def test_runs_that_are_gone_are_made_anew_from_the_store_alone(store_copy: Path,
     assert {"train/loss", "held_out_loss", "parameter_norm"} <= before
 
 
+def test_a_trial_that_never_started_gets_no_run(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    waiting, *others = store.trial_ids()
+    shutil.rmtree(log_directory(store))
+    shutil.rmtree(store_copy / "trials" / waiting / "checkpoints")
+    restore(store)
+    assert sorted(path.name for path in log_directory(store).iterdir() if path.is_dir()) == others
+
+
 def test_runs_that_are_there_are_left_alone(store_copy: Path) -> None:
     store = Store.existing(str(store_copy))
     before = sorted(log_directory(store).rglob("*"))

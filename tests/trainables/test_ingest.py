@@ -221,6 +221,14 @@ def test_preparing_less_brings_back_a_part_that_is_gone(
     assert again.folder.read("train-000000.parquet") == prepared.folder.read("train-000000.parquet")
 
 
+def test_a_store_without_its_tokenizers_hash_gets_one(prepared: TokenStore, shard_folder: Path, tmp_path: Path) -> None:
+    folder = Folder.open(shutil.copytree(prepared.folder.path, tmp_path / "copy"))
+    folder.write_json(META, {key: value for key, value in prepared.meta.items() if key != "tokenizer_sha256"})
+    again = ingest.prepare(spec_of(shard_folder), folder, blocks=1, embedded_shards=Path("unused"))
+    assert again.meta == prepared.meta
+    assert again.read_tokenizer() == prepared.read_tokenizer()
+
+
 def test_a_bad_line_is_named_through_ray(ray_session: object, tmp_path: Path, tokenizer_json: str) -> None:
     shard = tmp_path / "bad.jsonl"
     shard.write_text('{"text": "fine"}\n{"text": 3}\n')
