@@ -1,4 +1,4 @@
-"""Metrics: pure functions of an observed checkpoint. A module here with a ``METRIC`` is a metric; no list to edit."""
+"""Metrics: pure functions of what was observed. A ``Metric`` in a module here is found by itself; no list to edit."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import pkgutil
 from collections.abc import Iterable
 from functools import cache
 
-from metrics.base import Metric
+from metrics.base import Kind, Metric
 
 
 @cache
 def registry() -> dict[str, Metric]:
     """All metrics by name. Imports no torch, so that planning stays quick."""
     modules = pkgutil.walk_packages(__path__, f"{__name__}.")
-    found = [getattr(importlib.import_module(module.name), "METRIC", None) for module in modules]
-    return {metric.name: metric for metric in sorted(filter(None, found), key=lambda metric: metric.name)}
+    contents = (vars(importlib.import_module(module.name)).values() for module in modules)
+    found = [value for values in contents for value in values if isinstance(value, Metric)]
+    return {metric.name: metric for metric in sorted(found, key=lambda metric: metric.name)}
 
 
-def keys(names: Iterable[str]) -> tuple[str, ...]:
-    """``name@version`` of each metric named."""
-    return tuple(registry()[name].key for name in names)
+def of_kind(kind: Kind, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the metrics named that are of a kind."""
+    return tuple(name for name in names if registry()[name].kind == kind)

@@ -1,15 +1,13 @@
-"""What a metric is: a pure function of one observed checkpoint, with a name and a version."""
+"""What a metric is: a pure function of what was observed, with a name and a version."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from metrics.probe import Observation
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,36 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Diagram:
+    """The finite bars (bars, 2) of a layer in one homology dimension, kept beside the numbers.
+
+    scale: the 0.9-quantile of the cloud's distances, by which births and deaths compare between clouds.
+    """
+
+    layer: int
+    dimension: int
+    bars: np.ndarray
+    scale: float
+
+
+Kind = Literal["checkpoint", "pair", "trajectory"]
+
+
+@dataclass(frozen=True)
 class Metric:
-    """A named, versioned function; a change of its numbers raises the version, and measurements are made anew."""
+    """A named, versioned function; a change of its numbers raises the version, and measurements are made anew.
+
+    What ``measure`` takes depends on its ``kind``: a checkpoint's :class:`metrics.probe.Observation`; for a pair two
+    :class:`metrics.trace.Trace`, of one trial's neighbouring checkpoints, earlier first, or of two seeds' checkpoints
+    at one step, lower seed first; for a trajectory the traces of all checkpoints of a trial, by step. It yields values,
+    of a checkpoint diagrams too.
+    """
 
     name: str
     version: int
     description: str
-    measure: Callable[[Observation], Iterable[Value]]
+    measure: Callable[..., Iterable[Any]]
+    kind: Kind = "checkpoint"
 
     @property
     def key(self) -> str:
@@ -40,12 +61,12 @@ class Metric:
 
 
 def per_layer(
-    names: tuple[str, ...], clouds: Iterable[np.ndarray], measure: Callable[[np.ndarray], Iterable[float]]
+    names: tuple[str, ...], layers: Iterable[Any], measure: Callable[[int, Any], Iterable[float]]
 ) -> Iterator[Value]:
-    """``measure`` of each layer's point cloud; where it raises ValueError the layer's values are missing, with why."""
-    for layer, cloud in enumerate(clouds):
+    """``measure(layer, what)`` of each layer; where it raises ValueError the layer's values are missing, with why."""
+    for layer, what in enumerate(layers):
         try:
-            values = tuple(measure(cloud))
+            values = tuple(measure(layer, what))
         except ValueError as error:
             yield from (Value(name, None, layer, str(error)) for name in names)
         else:

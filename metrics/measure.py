@@ -1,27 +1,29 @@
-"""Measure one checkpoint: load once, one forward pass, every metric asked for."""
+"""Measure checkpoints, pairs of them, and trajectories: what the metrics asked for say, as records for the store."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import metrics
-from metrics.base import Metric
+from metrics import diagrams, trace
+from metrics.base import Diagram, Metric
 from metrics.probe import Observation, ProbeSet, observe
+from metrics.trace import Trace
 from trainables import checkpoint, models
 from trainables import tokenizers as tokenizing
 from trainables.config import TrialConfig
 from trainables.storage import CorruptFileError, Folder
 from trainables.token_store import TokenStore
 
-Measurement = dict[
-    str, Any
-]  # {"metric", "version", "status", "reason", "seconds", "values": [[name, layer, value, reason]]}
+# {"metric", "version", "status", "reason", "seconds", "values": [[name, layer, value, reason]]}, and of a metric that
+# keeps diagrams "diagrams": what metrics.diagrams.keep returned
+Measurement = dict[str, Any]
 
 
 def probe_set(store: TokenStore, *, n_sequences: int, n_points: int) -> ProbeSet:
@@ -35,46 +37,95 @@ def probe_set(store: TokenStore, *, n_sequences: int, n_points: int) -> ProbeSet
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """A trial's state at a step; ``trial`` is its folder."""
+
+    config: TrialConfig
+    trial: Folder
+    step: int
+
+
+@dataclass(frozen=True)
 class Measurer:
-    """Measures checkpoints of trials that share a token store; keeps the probe set between them."""
+    """Measures checkpoints of trials that share a token store; keeps the probe set between them.
+
+    keep_traces: whether pairs or trajectories will be measured too. Each method gives one measurement per metric named,
+    also where a metric failed, and raises CorruptFileError where a checkpoint cannot be read; it then no longer counts
+    as one, and is planned.
+    """
 
     probe_set: ProbeSet
+    keep_traces: bool = False
 
-    def measure(self, config: TrialConfig, trial: Folder, step: int, names: Iterable[str]) -> list[Measurement]:
-        """One measurement per metric named, also where a metric failed.
+    def measure(self, one: Checkpoint, names: Iterable[str]) -> list[Measurement]:
+        """One load and one forward pass feed all metrics of a checkpoint."""
+        observation = self._observe(one)
+        if self.keep_traces:
+            Trace.of(observation).keep(one.trial, one.step)
+        found = []
+        for name in names:
+            metric = metrics.registry()[name]
+            measurement, kept = _measured(metric, observation)
+            if kept:
+                measurement["diagrams"] = diagrams.keep(one.trial, one.step, metric.key, kept)
+            found.append(measurement)
+        return found
 
-        Raises CorruptFileError where the checkpoint cannot be read; it then no longer counts as one, and is planned.
-        """
+    def compare(self, first: Checkpoint, second: Checkpoint, names: Iterable[str]) -> list[Measurement]:
+        """Metrics of a pair; the values' names say whether it is ``across_steps`` of one trial or ``across_seeds``."""
+        pair = [Trace(self._traced(one, trace.HIDDEN_STATES), np.empty(0)) for one in (first, second)]
+        across = "across_steps" if first.config == second.config else "across_seeds"
+        found = [_measured(metrics.registry()[name], *pair)[0] for name in names]
+        for one in found:
+            one["values"] = [[f"{name}/{across}", *rest] for name, *rest in one["values"]]
+        return found
+
+    def follow(self, path: Sequence[Checkpoint], names: Iterable[str]) -> list[Measurement]:
+        """Metrics of a trial's trajectory, ``path`` being its checkpoints by step."""
+        traces = [Trace(np.empty(0), self._traced(one, trace.WEIGHTS)) for one in path]
+        return [_measured(metrics.registry()[name], traces)[0] for name in names]
+
+    def _traced(self, one: Checkpoint, name: str) -> np.ndarray:
         try:
-            weights = checkpoint.load_weights(trial, step)
+            return trace.read(one.trial, one.step, name)
+        except (CorruptFileError, FileNotFoundError):
+            Trace.of(self._observe(one)).keep(one.trial, one.step)
+            return trace.read(one.trial, one.step, name)
+
+    def _observe(self, one: Checkpoint) -> Observation:
+        try:
+            weights = checkpoint.load_weights(one.trial, one.step)
         except (CorruptFileError, FileNotFoundError) as error:
-            checkpoint.set_aside(trial, step)
+            checkpoint.set_aside(one.trial, one.step)
             raise CorruptFileError(f"{error}; run again, and the trial trains again what is missing") from error
-        model = models.build(config.model)
+        model = models.build(one.config.model)
         model.load_state_dict(weights)
-        observation = observe(model, self.probe_set)
-        return [_measured(metrics.registry()[name], observation) for name in names]
+        return observe(model, self.probe_set)
 
 
-def _measured(metric: Metric, observation: Observation) -> Measurement:
+def _measured(metric: Metric, *inputs: Any) -> tuple[Measurement, list[Diagram]]:
     began = time.perf_counter()
     values: list[list[Any]] = []
+    kept: list[Diagram] = []
     status, reason = "ok", None
     try:
-        for value in metric.measure(observation):
+        for value in metric.measure(*inputs):
+            if isinstance(value, Diagram):
+                kept.append(value)
+                continue
             number = None if value.value is None else float(value.value)  # a metric may yield NumPy's or torch's
             why = value.reason
             if number is not None and not np.isfinite(number):
                 number, why = None, f"the value is {number}"
             values.append([value.metric, None if value.layer is None else int(value.layer), number, why])
     except Exception:
-        status, reason, values = "failed", traceback.format_exc(), []
-    seconds = time.perf_counter() - began
-    return {
+        status, reason, values, kept = "failed", traceback.format_exc(), [], []
+    measurement = {
         "metric": metric.name,
         "version": metric.version,
         "status": status,
         "reason": reason,
-        "seconds": seconds,
+        "seconds": time.perf_counter() - began,
         "values": values,
     }
+    return measurement, kept

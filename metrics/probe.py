@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-# Shapes: S sequences, T tokens, D hidden size, L blocks, P points.
+# Shapes: S sequences, T tokens, D hidden size, L blocks, P points, H heads.
 
 SEQUENCES_PER_BATCH = 16
 LOGITS_PER_BATCH = 2**26  # .25 GB of float32, and as much again for the loss: Pythia's at 2048 tokens go one by one
+ATTENTION_SEQUENCES, ATTENTION_TOKENS = 4, 48  # H1 of a head takes 2 ms, of 64 tokens 4, of 128 40
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,15 @@ class Observation:
 
     loss: nats of each target (S, T), float64; hidden_states: the clouds (L + 1, P, D), float64: the embeddings, then
     the residual stream after each block, the last one before the final layer norm, which ``transformers`` hides in its
-    own ``hidden_states``; weights: every parameter as float32 array by its ``transformers`` name.
+    own ``hidden_states``; attention: (L, S', H, T', T'), float32, of the first tokens of the first sequences, which in
+    a causal model do not depend on the later ones; weights: every parameter as float32 array by its ``transformers``
+    name.
     """
 
     probe_set: ProbeSet
     loss: np.ndarray
     hidden_states: np.ndarray
+    attention: np.ndarray
     weights: dict[str, np.ndarray]
 
 
@@ -80,8 +84,23 @@ def observe(model: PreTrainedModel, probe_set: ProbeSet) -> Observation:
         probe_set,
         torch.cat(losses).double().numpy(),
         torch.cat(clouds, dim=1).double().numpy(),
+        _attention(model, probe_set.blocks[:ATTENTION_SEQUENCES, :-1][:, :ATTENTION_TOKENS]),
         {name: weight.detach().float().cpu().numpy() for name, weight in model.named_parameters()},
     )
+
+
+def _attention(model: PreTrainedModel, tokens: np.ndarray) -> np.ndarray:
+    """Attention weights (L, S, H, T, T) of token ids (S, T); only the eager implementation shows them."""
+    import torch
+
+    implementation = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode():
+            inputs = torch.from_numpy(tokens.astype(np.int64)).to(model.device)
+            return torch.stack(model.base_model(inputs, output_attentions=True).attentions).float().cpu().numpy()
+    finally:
+        model.set_attn_implementation(implementation)
 
 
 @dataclass

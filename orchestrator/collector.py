@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.evaluators import EvaluatorPool, Measured, Request, failed_lines
-from orchestrator.plan import PlannedTrial, unmeasured_metrics
+import metrics
+from orchestrator import requests
+from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines
+from orchestrator.plan import PlannedTrial, others
 from orchestrator.progress import Counts, Display
+from orchestrator.requests import Request, prescribed_steps
 from orchestrator.spec import Sweep
 from orchestrator.store import ERROR_LOG, STATUS, Store
 from orchestrator.tensorboard import TrialBoard
 from trainables.checkpoint import committed_steps
+from trainables.config import TrialConfig
 
 POLL_S = 0.3
 LOOK_AHEAD = 32
@@ -27,6 +32,39 @@ class _Watched:
     step: int = 0
     training: bool = True
     in_evaluation: int = 0
+
+
+@dataclass
+class _Pairs:
+    """Which pairs of checkpoints there are to measure, and which checkpoints have been observed in this run or before.
+
+    still_to_come: pairs of which a checkpoint was not there when the run began.
+    """
+
+    of_checkpoint: dict[tuple[str, int], list[Request]]
+    observed: set[tuple[str, int]]
+    still_to_come: int
+
+    @classmethod
+    def of(cls, store: Store, planned: Sequence[PlannedTrial], names: tuple[str, ...]) -> _Pairs:
+        configs = [trial.config for trial in planned]
+        peers = [*configs, *others(store, configs)]
+        there = {(peer.trial_id, step) for peer in peers for step in store.observable_steps(peer.trial_id)}
+        of_checkpoint: dict[tuple[str, int], list[Request]] = {}
+        still_to_come = 0
+        ours, to_do = {one.trial_id for one in configs}, {one.trial_id for one in planned if one.action != "done"}
+        for pair in requests.pairs(peers, names):
+            if pair.other is not None and pair.trial_id in ours:
+                of_checkpoint.setdefault(pair.checkpoint, []).append(pair)
+                of_checkpoint.setdefault(pair.other, []).append(pair)
+                still_to_come += not {pair.checkpoint, pair.other} <= there
+        return cls(of_checkpoint, {one for one in there if one[0] not in to_do}, still_to_come)
+
+    def with_observed(self, checkpoint: tuple[str, int]) -> list[Request]:
+        """The pairs of a checkpoint, now observed, with others that have been."""
+        self.observed.add(checkpoint)
+        pairs = self.of_checkpoint.get(checkpoint, [])
+        return [pair for pair in pairs if pair.other in self.observed and pair.checkpoint in self.observed]
 
 
 class Collector:
@@ -54,7 +92,9 @@ class Collector:
         self.failed = 0
         self.measured = 0
         self.tokens_total = sum((t.config.steps - t.from_step) * t.config.tokens_per_step for t in training)
-        self.evaluations_total = sum(len(trial.unmeasured) for trial in planned)
+        self.pairs = _Pairs.of(store, planned, sweep.metrics)
+        self.evaluations_total = sum(len(trial.unmeasured) for trial in planned) + self.pairs.still_to_come
+        self._asked: set[Request] = set()
         self._failed: list[Measured] = []
         self._training_ended = threading.Event()
         self._error: BaseException | None = None
@@ -74,7 +114,8 @@ class Collector:
                 self._collect(last_round)
                 if last_round and not self.pool.outstanding:
                     return
-                stop.wait(POLL_S)
+                if not self.pool.outstanding:  # else the pool has waited
+                    stop.wait(POLL_S)
         except Exception as error:
             self._error = error
 
@@ -90,7 +131,7 @@ class Collector:
                 watched.training = False
                 self.ended += 1
                 self.failed += status is None or status.state != "done"
-        for measured in self.pool.poll():
+        for measured in self.pool.poll(POLL_S):
             self._note(measured)
         self.display.update(self._counts())
 
@@ -112,19 +153,43 @@ class Collector:
             if step in watched.submitted:
                 continue
             watched.submitted.add(step)
-            names = unmeasured_metrics(self.store, config, step, self.sweep.metrics)
-            if names:
-                watched.in_evaluation += 1
-                self.pool.submit(Request(config.trial_id, step, names))
+            wanted = requests.of_checkpoint(config, step, self.sweep.metrics)
+            if requests.missing(self.store, [wanted]):
+                self._request(wanted)
+            else:
+                self._observed(config, step)
+
+    def _request(self, wanted: Request) -> None:
+        """What the store lacks of it, once; a trial that was done when the run began is watched from here on."""
+        if wanted in self._asked:
+            return
+        self._asked.add(wanted)
+        for lacking in requests.missing(self.store, [wanted]):
+            if wanted.trial_id not in self.watched:
+                self._watch(next(one for one in self.planned if one.trial_id == wanted.trial_id)).training = False
+            self.watched[wanted.trial_id].in_evaluation += 1
+            self.pool.submit(lacking)
+
+    def _observed(self, config: TrialConfig, step: int) -> None:
+        """Its pairs with checkpoints that have been observed too, and its trajectory once it is whole, are next."""
+        for pair in self.pairs.with_observed((config.trial_id, step)):
+            self._request(pair)
+        trajectory = requests.trajectory(config, self.sweep.metrics)
+        if trajectory and all((config.trial_id, one) in self.pairs.observed for one in prescribed_steps(config)):
+            self._request(trajectory)
 
     def _note(self, measured: Measured) -> None:
         self.measured += 1
-        watched = self.watched[measured.request.trial_id]
-        watched.board.add_measurements(measured.request.step, measured.measurements)
+        request = measured.request
+        watched = self.watched[request.trial_id]
+        watched.board.add_measurements(request.step, measured.measurements)
         watched.in_evaluation -= 1
+        ok = [one for one in measured.measurements if one["status"] != "failed"]
+        if ok and metrics.of_kind("checkpoint", request.metrics):
+            self._observed(watched.planned.config, request.step)
         if not watched.training and not watched.in_evaluation:
             watched.board.close()
-        if any(one["status"] == "failed" for one in measured.measurements):
+        if len(ok) < len(measured.measurements):
             self._failed.append(measured)
 
     def _counts(self) -> Counts:

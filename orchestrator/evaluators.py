@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import metrics
+from orchestrator.requests import Request, prescribed_steps
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from trainables.config import TrialConfig
@@ -17,15 +19,6 @@ from trainables.config import TrialConfig
 EVALUATOR_RESOURCE = "evaluator"
 NICE = 10  # where cores are shared with training, training goes first
 ATTEMPTS = 3
-
-
-@dataclass(frozen=True)
-class Request:
-    """Metrics to measure on one checkpoint."""
-
-    trial_id: str
-    step: int
-    metrics: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -57,20 +50,34 @@ def failed_lines(outcomes: Iterable[Measured]) -> list[str]:
 class Evaluator:
     """The actor: keeps the probe set of each token store, measures, and writes to the store itself."""
 
-    def __init__(self, store_uri: str, probe_sequences: int, probe_points: int) -> None:
+    def __init__(self, store_uri: str, probe_sequences: int, probe_points: int, keep_traces: bool) -> None:
         os.nice(NICE)
         import torch
 
         torch.set_num_threads(1)
         self.store = Store.open(store_uri)
-        self.probe_sequences, self.probe_points = probe_sequences, probe_points
+        self.probe_sequences, self.probe_points, self.keep_traces = probe_sequences, probe_points, keep_traces
         self.measurers: dict[str, Any] = {}
 
-    def measure(self, trial_id: str, step: int, names: tuple[str, ...]) -> list[dict[str, Any]]:
-        config = self.store.read_trial(trial_id)
-        found: list[dict[str, Any]] = self._measurer(config).measure(config, self.store.trial(trial_id), step, names)
-        self.store.add_measurements(trial_id, step, found)
+    def measure(self, request: Request) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]]
+        config = self.store.read_trial(request.trial_id)
+        measurer = self._measurer(config)
+        if request.other is not None:
+            found = measurer.compare(self._at(*request.other), self._at(*request.checkpoint), request.metrics)
+            found = [{**one, "other": list(request.other)} for one in found]
+        elif metrics.of_kind("trajectory", request.metrics):
+            path = [self._at(request.trial_id, step) for step in prescribed_steps(config)]
+            found = measurer.follow(path, request.metrics)
+        else:
+            found = measurer.measure(self._at(*request.checkpoint), request.metrics)
+        self.store.add_measurements(request.trial_id, request.step, found)
         return found
+
+    def _at(self, trial_id: str, step: int) -> Any:
+        from metrics.measure import Checkpoint
+
+        return Checkpoint(self.store.read_trial(trial_id), self.store.trial(trial_id), step)
 
     def _measurer(self, config: TrialConfig) -> Any:
         from metrics.measure import Measurer, probe_set
@@ -78,15 +85,15 @@ class Evaluator:
 
         if config.tokens not in self.measurers:
             tokens = TokenStore.open(self.store.tokens(config.tokens))
-            self.measurers[config.tokens] = Measurer(
-                probe_set(tokens, n_sequences=self.probe_sequences, n_points=self.probe_points)
-            )
+            probes = probe_set(tokens, n_sequences=self.probe_sequences, n_points=self.probe_points)
+            self.measurers[config.tokens] = Measurer(probes, self.keep_traces)
         return self.measurers[config.tokens]
 
 
 @dataclass
 class EvaluatorPool:
-    """Hands each request to an idle actor; at most one request is in flight per actor, the rest wait here.
+    """Hands each request to an idle actor; at most one request is in flight per actor, and per checkpoint, whose file
+    an actor reads and writes anew; the rest wait here.
 
     An actor that dies is started again by Ray and its request repeated; measurements are keyed files, so a repetition
     changes nothing.
@@ -108,7 +115,8 @@ class EvaluatorPool:
         size = min(size, int(offered)) if offered else size  # a request to an actor without a place waits for ever
         # No CPU of Ray's count: on a small cluster evaluators would take what trials wait for. Their nice level shares.
         actor = ray.remote(num_cpus=0, resources=own, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)
-        actors = [actor.remote(store.uri, sweep.probe_sequences, sweep.probe_points) for _ in range(size)]
+        later = any(metrics.registry()[name].kind != "checkpoint" for name in sweep.metrics)
+        actors = [actor.remote(store.uri, sweep.probe_sequences, sweep.probe_points, later) for _ in range(size)]
         return cls(store, actors, _idle=list(actors))
 
     def stop(self) -> None:
@@ -125,25 +133,37 @@ class EvaluatorPool:
     def submit(self, request: Request) -> None:
         self.waiting.append(request)
 
-    def poll(self) -> Iterator[Measured]:
-        """Finished requests; idle actors get the next ones. Does not block."""
+    def poll(self, seconds: float) -> Iterator[Measured]:
+        """Finished requests, as they finish within so many seconds; an actor gets its next request at once. Returns
+
+        early where no request is left to wait for.
+        """
         import ray
 
-        while self.waiting and self._idle:
-            request, actor = self.waiting.popleft(), self._idle.pop()
-            reference = actor.measure.remote(request.trial_id, request.step, request.metrics)
-            self._running[reference] = (actor, request)
-        if not self._running:
-            return
-        done, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=0)
-        for reference in done:
-            actor, request = self._running.pop(reference)
+        end = time.monotonic() + seconds
+        while True:
+            while self._idle and (request := self._next()):
+                actor = self._idle.pop()
+                self._running[actor.measure.remote(request)] = (actor, request)
+            if not self._running:
+                return
+            done, _ = ray.wait(list(self._running), timeout=max(0.0, end - time.monotonic()))
+            if not done:
+                return
+            actor, request = self._running.pop(done[0])
             self._idle.append(actor)
             yield Measured(
                 request,
-                tuple(self._result(request, reference)),
+                tuple(self._result(request, done[0])),
                 self.store.measurements_file(request.trial_id, request.step),
             )
+
+    def _next(self) -> Request | None:
+        busy = {request.checkpoint for _, request in self._running.values()}
+        request = next((one for one in self.waiting if one.checkpoint not in busy), None)
+        if request is not None:
+            self.waiting.remove(request)
+        return request
 
     def _result(self, request: Request, reference: Any) -> list[dict[str, Any]]:
         """What the actor measured; where it could not at all, failed measurements that say why, in the store too."""
@@ -163,6 +183,7 @@ class EvaluatorPool:
                 "reason": reason,
                 "seconds": 0.0,
                 "values": [],
+                **({"other": list(request.other)} if request.other else {}),
             }
             for name in request.metrics
         ]

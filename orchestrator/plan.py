@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import metrics
+from orchestrator import requests
+from orchestrator.requests import Request, prescribed_steps
 from orchestrator.spec import Sweep
-from orchestrator.store import Store
+from orchestrator.store import Store, measurement_key
 from trainables.checkpoint import committed_steps, resumable_steps
 from trainables.config import TrialConfig
-from trainables.schedules import checkpoint_steps
+from trainables.storage import CorruptFileError
 
 Action = Literal["done", "train", "measure"]
 
@@ -21,7 +24,8 @@ Action = Literal["done", "train", "measure"]
 class PlannedTrial:
     """A trial, what will run of it, and why.
 
-    checkpoints: the steps already in the store; unmeasured: those with metrics missing, there or still to come.
+    checkpoints: the steps already in the store; unmeasured: what is to be measured of these and of those still to come,
+    of the pairs whose checkpoints are there, and of the trajectory.
     """
 
     config: TrialConfig
@@ -29,7 +33,7 @@ class PlannedTrial:
     reason: str
     from_step: int
     checkpoints: tuple[int, ...]
-    unmeasured: tuple[tuple[int, tuple[str, ...]], ...]
+    unmeasured: tuple[Request, ...]
 
     @property
     def trial_id(self) -> str:
@@ -48,21 +52,32 @@ class PlannedTrial:
             "flops": config.flops(config.steps),
             "action": self.action,
             "from_step": self.from_step,
-            "unmeasured": len(self.unmeasured),
+            "unmeasured": len({request.step for request in self.unmeasured}),
             "reason": self.reason,
         }
 
 
 def plan(sweep: Sweep, store: Store) -> list[PlannedTrial]:
-    """Every trial of the sweep against the store. Raises SpecError."""
-    return [_plan_trial(config, sweep.metrics, store) for config in sweep.trials()]
+    """Every trial of the sweep against the store, paired also with the store's other trials. Raises SpecError."""
+    configs = sweep.trials()
+    return _plan_trials(configs, [*configs, *others(store, configs)], sweep.metrics, store)
 
 
 def standing(store: Store) -> list[PlannedTrial]:
     """Every trial that the store knows, by its own record: asks neither the corpus nor this Python's models."""
     body = store.read_sweep()
     names = tuple(name for name in body["sweep"]["metrics"] if name in metrics.registry()) if body else ()
-    return [_plan_trial(store.read_trial(trial_id), names, store) for trial_id in store.trial_ids()]
+    configs = [store.read_trial(trial_id) for trial_id in store.trial_ids()]
+    return _plan_trials(configs, configs, names, store)
+
+
+def others(store: Store, configs: Iterable[TrialConfig]) -> Iterator[TrialConfig]:
+    """Trials of the store that are not among ``configs``; a damaged record is none."""
+    known = {config.trial_id for config in configs}
+    for trial_id in store.trial_ids():
+        if trial_id not in known:
+            with contextlib.suppress(CorruptFileError):
+                yield store.read_trial(trial_id)
 
 
 def unknown_metrics(store: Store) -> list[str]:
@@ -71,17 +86,30 @@ def unknown_metrics(store: Store) -> list[str]:
     return [name for name in body["sweep"]["metrics"] if name not in metrics.registry()] if body else []
 
 
-def _plan_trial(config: TrialConfig, names: tuple[str, ...], store: Store) -> PlannedTrial:
+def _plan_trials(
+    configs: Iterable[TrialConfig], peers: Sequence[TrialConfig], names: tuple[str, ...], store: Store
+) -> list[PlannedTrial]:
+    there = {(peer.trial_id, step) for peer in peers for step in store.observable_steps(peer.trial_id)}
+    pairs: dict[str, list[Request]] = {}
+    for request in requests.pairs(peers, names):
+        if request.checkpoint in there and request.other in there:
+            pairs.setdefault(request.trial_id, []).append(request)
+    return [_plan_trial(config, names, pairs.get(config.trial_id, []), store) for config in configs]
+
+
+def _plan_trial(config: TrialConfig, names: tuple[str, ...], pairs: list[Request], store: Store) -> PlannedTrial:
     folder = store.trial(config.trial_id)
     status = store.read_status(config.trial_id)
-    prescribed = checkpoint_steps(config.optimization, config.steps, config.checkpoint_every)
+    prescribed = prescribed_steps(config)
     steps = tuple(committed_steps(folder))
-    unmeasured = _unmeasured(store, config, sorted({*steps, *prescribed}), names)
-    lost = [step for step, _ in unmeasured if step not in steps]
+    trajectory = requests.trajectory(config, names)
+    wanted = [requests.of_checkpoint(config, step, names) for step in sorted({*steps, *prescribed})]
+    unmeasured = tuple(requests.missing(store, [*wanted, *pairs, *([trajectory] if trajectory else [])]))
+    lost = [one.step for one in unmeasured if one.step not in steps and metrics.of_kind("checkpoint", one.metrics)]
     if status is not None and status.state == "done" and config.steps in steps and not lost:
         if not unmeasured:
             return PlannedTrial(config, "done", "trained and measured", config.steps, steps, ())
-        counts = Counter(_missing_or_failed(store, config, step, name) for step, names in unmeasured for name in names)
+        counts = Counter(label for request in unmeasured for label in _labels(store, request))
         listed = ", ".join(f"{name} x {count}" for name, count in counts.items())
         return PlannedTrial(config, "measure", f"to measure: {listed}", config.steps, steps, unmeasured)
     from_step = max(resumable_steps(folder, prescribed), default=0)
@@ -97,24 +125,8 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], store: Store) -> Pl
     return PlannedTrial(config, "train", reason, from_step, steps, unmeasured)
 
 
-def _missing_or_failed(store: Store, config: TrialConfig, step: int, name: str) -> str:
-    known = store.read_measurements(config.trial_id, step).get(metrics.registry()[name].key)
-    return f"{name} (failed)" if known else name
-
-
-def _unmeasured(
-    store: Store, config: TrialConfig, steps: Iterable[int], names: tuple[str, ...]
-) -> tuple[tuple[int, tuple[str, ...]], ...]:
-    measured = set(store.measured_steps(config.trial_id))  # one listing; a new trial's steps are not read one by one
-    pairs = (
-        (step, unmeasured_metrics(store, config, step, names) if step in measured else tuple(names)) for step in steps
-    )
-    return tuple((step, missing) for step, missing in pairs if missing)
-
-
-def unmeasured_metrics(store: Store, config: TrialConfig, step: int, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Metrics of a checkpoint that are missing, of an older version, or failed last time."""
-    have = store.read_measurements(config.trial_id, step)
-    return tuple(
-        name for name in names if have.get(metrics.registry()[name].key, {}).get("status") not in ("ok", "skipped")
-    )
+def _labels(store: Store, request: Request) -> Iterator[str]:
+    have = store.read_measurements(request.trial_id, request.step)
+    for name in request.metrics:
+        known = have.get(measurement_key(metrics.registry()[name].key, request.other), {})
+        yield f"{name} (failed)" if known.get("status") == "failed" else name

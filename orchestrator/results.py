@@ -32,6 +32,8 @@ COLUMNS = pa.schema(
         ("reason", pa.string()),
         ("metric_version", pa.int64()),
         ("seconds", pa.float64()),
+        ("other_trial", pa.string()),  # of a pair, the other checkpoint
+        ("other_step", pa.int64()),
     ]
 )
 HEADLINES = {  # metric -> heading, in the order of the table
@@ -49,7 +51,7 @@ def collect(store: Store) -> pd.DataFrame:
     """Every value in the store, one row each, in a fixed order. ``seconds`` is the whole measurement's time."""
     rows = [row for trial_id in store.trial_ids() for row in _rows(store, trial_id)]
     frame = pd.DataFrame(rows, columns=[*COLUMNS.names, *_config_names(rows)])
-    return frame.astype({"layer": "Int64"})
+    return frame.astype({"layer": "Int64", "other_step": "Int64"})
 
 
 def _config_names(rows: list[dict[str, Any]]) -> list[str]:
@@ -64,7 +66,9 @@ def _rows(store: Store, trial_id: str) -> Iterator[dict[str, Any]]:
     for step in store.measured_steps(trial_id):
         at = {"step": step, "tokens": step * config.tokens_per_step, "flops": float(config.flops(step))}
         for _, one in sorted(store.read_measurements(trial_id, step).items()):
+            other_trial, other_step = one.get("other") or (None, None)
             about = {"metric_version": one["version"], "seconds": one["seconds"]}
+            about |= {"other_trial": other_trial, "other_step": other_step}
             values = one["values"] or [[one["metric"], None, None, one["reason"]]]
             for metric, layer, value, reason in values:
                 status = one["status"] if one["status"] != "ok" or value is not None else "skipped"

@@ -6,7 +6,9 @@ tokens/<fingerprint>/               token store (trainables.token_store)
 trials/<trial>/trial.json           the trial's config
                status.json          running, done or failed, and why
                log/  checkpoints/  training_state/      written by the training loop
-               measurements/step-00000128.json
+               traces/      what is kept of each checkpoint for pairs and trajectories (metrics.trace)
+               measurements/step-00000128.json      of the checkpoint, its pairs, and the trajectory that ends there
+               diagrams/persistent_homology@3/step-00000128.parquet
                error.log
 results.parquet  report.html  tensorboard/              made from the above
 ```
@@ -17,15 +19,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from metrics import diagrams, trace
 from orchestrator.spec import SpecError, Sweep, fields_by_role
-from trainables.checkpoint import CHECKPOINTS, step_name
+from trainables.checkpoint import CHECKPOINTS, committed_steps, step_name
 from trainables.config import TrialConfig
 from trainables.storage import CorruptFileError, Folder, canonical_json, sha256
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 SWEEP, STATUS, TRIAL, ERROR_LOG, MEASUREMENTS = "sweep.json", "status.json", "trial.json", "error.log", "measurements"
 RESULTS, REPORT, TENSORBOARD = "results.parquet", "report.html", "tensorboard"
+
+
+def measurement_key(metric: str, other: Iterable[Any] | None = None) -> str:
+    """How a measurement is filed at its checkpoint: ``name@version``, and of a pair the other checkpoint."""
+    if other is None:
+        return metric
+    trial_id, step = other
+    return f"{metric} {trial_id}/{step_name(step)}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +114,7 @@ class Store:
         self.trial(trial_id).write_json(STATUS, vars(status))
 
     def read_measurements(self, trial_id: str, step: int) -> dict[str, dict[str, Any]]:
-        """The measurements of a checkpoint by ``metric@version``; a damaged file counts as none and is made anew."""
+        """A checkpoint's measurements by :func:`measurement_key`; a damaged file counts as none and is made anew."""
         try:
             return dict((self.trial(trial_id) / MEASUREMENTS).read_json(f"{step_name(step)}.json")["measurements"])
         except (FileNotFoundError, CorruptFileError):
@@ -111,14 +125,36 @@ class Store:
         return f"{self.trial(trial_id)}/{MEASUREMENTS}/{step_name(step)}.json"
 
     def add_measurements(self, trial_id: str, step: int, new: Iterable[Mapping[str, Any]]) -> None:
-        """Merge measurements into a checkpoint's file: one entry for each metric and version, the latest one."""
+        """Merge measurements into a checkpoint's file: one entry for each metric, version and pair, the latest one."""
         merged = self.read_measurements(trial_id, step)
-        merged |= {f"{one['metric']}@{one['version']}": dict(one) for one in new}
+        merged |= {measurement_key(f"{one['metric']}@{one['version']}", one.get("other")): dict(one) for one in new}
         (self.trial(trial_id) / MEASUREMENTS).write_json(f"{step_name(step)}.json", {"measurements": merged})
 
     def measured_steps(self, trial_id: str) -> list[int]:
         matches = (re.fullmatch(r"step-(\d{8})\.json", name) for name in (self.trial(trial_id) / MEASUREMENTS).names())
         return [int(match[1]) for match in matches if match]
+
+    def observable_steps(self, trial_id: str) -> set[int]:
+        """Steps at which pairs and trajectories can be measured: the checkpoint is there, or what is kept of it."""
+        folder = self.trial(trial_id)
+        return {*committed_steps(folder), *trace.kept_steps(folder)}
+
+    def read_diagrams(self, trial_id: str, step: int, metric: str = "persistent_homology") -> pd.DataFrame:
+        """The newest persistence diagrams of a checkpoint: layer, dimension, birth, death, scale.
+
+        Raises FileNotFoundError, CorruptFileError as :func:`metrics.diagrams.read`.
+        """
+        known = [one for one in self.read_measurements(trial_id, step).values() if one["metric"] == metric]
+        if not known:
+            raise FileNotFoundError(f"{self.trial(trial_id)}: step {step} has no measurement of {metric}")
+        return diagrams.read(self.trial(trial_id), step, max(known, key=lambda one: int(one["version"])))
+
+    def has_diagrams(self, trial_id: str, step: int, measurement: Mapping[str, Any]) -> bool:
+        """Whether what a measurement kept is there; also true of one that kept none."""
+        if "diagrams" not in measurement:
+            return True
+        key = f"{measurement['metric']}@{measurement['version']}"
+        return self.trial(trial_id).exists(diagrams.file_name(step, key))
 
     def read_sweep(self) -> dict[str, Any] | None:
         """``sweep.json``, None for a new store. Raises SpecError for a folder that is not a store, or a damaged one."""

@@ -1,4 +1,4 @@
-"""TensorBoard event files, made from the store: dense training curves, metrics at their own steps, and HParams.
+"""TensorBoard event files, made from the store: training curves, metrics at their own steps, pictures, and HParams.
 
 One run per trial. What a trial wrote before this driver started is written again from the store, so a curve never
 shows a step twice after a restart.
@@ -7,8 +7,9 @@ shows a step twice after a restart.
 from __future__ import annotations
 
 import shutil
+import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import summary_v2
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from orchestrator.store import TENSORBOARD, Store
+from metrics import diagrams
+from orchestrator.figures import pictures
+from orchestrator.store import TENSORBOARD, Store, measurement_key
 from trainables.checkpoint import CHECKPOINTS
 from trainables.config import TrialConfig
 from trainables.step_log import read_segment, segment_starts
@@ -48,18 +51,20 @@ class TrialBoard:
 
     store: Store
     config: TrialConfig
-    writer: EventFileWriter
+    directory: Path
     last_step: int = 0
+    _writer: EventFileWriter | None = None
 
     @classmethod
     def open(cls, store: Store, config: TrialConfig) -> TrialBoard:
         directory = log_directory(store) / config.trial_id
         shutil.rmtree(directory, ignore_errors=True)
-        board = cls(store, config, EventFileWriter(str(directory), flush_secs=FLUSH_S))
+        board = cls(store, config, directory)
         board._write(summary_v2.hparams_pb(hyperparameters(config), trial_id=config.trial_id), 0, time.time())
         for step in store.measured_steps(config.trial_id):
             known = store.read_measurements(config.trial_id, step).values()
-            newest = {one["metric"]: one for one in sorted(known, key=lambda one: int(one["version"]))}
+            by_version = sorted(known, key=lambda one: int(one["version"]))
+            newest = {measurement_key(one["metric"], one.get("other")): one for one in by_version}
             board.add_measurements(step, newest.values())
         return board
 
@@ -86,20 +91,46 @@ class TrialBoard:
         return self.last_step
 
     def add_measurements(self, step: int, measurements: Iterable[Mapping[str, Any]]) -> None:
+        """Their values, and pictures of the diagrams that the last checkpoint's keep."""
         for one in measurements:
+            with_seed = self._with_seed(one.get("other"))
             values = {
-                name if layer is None else f"{name}/layer_{layer}": value
+                f"{name}{with_seed}" if layer is None else f"{name}{with_seed}/layer_{layer}": value
                 for name, layer, value, _ in one["values"]
                 if value is not None
             }
             self._write(_scalars(values), step, time.time())
+            if "diagrams" in one and step == self.config.steps:
+                self._add_pictures(step, one)
+
+    def _with_seed(self, other: Sequence[Any] | None) -> str:
+        """A pair across seeds has a curve for each other seed."""
+        if other is None or other[0] == self.config.trial_id:
+            return ""
+        return f"/with_seed_{self.store.read_trial(other[0]).seed}"
+
+    def _add_pictures(self, step: int, measurement: Mapping[str, Any]) -> None:
+        try:
+            found = diagrams.read(self.store.trial(self.config.trial_id), step, measurement)
+        except (CorruptFileError, FileNotFoundError):
+            return  # the plan has it measured anew
+        for name, png in pictures(found).items():
+            width, height = struct.unpack(">II", png[16:24])
+            image = Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)
+            tag = f"{measurement['metric']}/{name}"
+            self._write(Summary(value=[Summary.Value(tag=tag, image=image)]), step, time.time())
 
     def close(self) -> None:
+        """Write what is left; a measurement that comes later, of a pair, opens a file of its own beside the first."""
         self.follow()
-        self.writer.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def _write(self, summary: Summary, step: int, wall_time: float) -> None:
-        self.writer.add_event(Event(wall_time=wall_time, step=step, summary=summary))
+        if self._writer is None:
+            self._writer = EventFileWriter(str(self.directory), flush_secs=FLUSH_S)
+        self._writer.add_event(Event(wall_time=wall_time, step=step, summary=summary))
 
 
 def _scalars(values: Mapping[str, float]) -> Summary:

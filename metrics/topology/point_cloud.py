@@ -1,4 +1,4 @@
-"""Checks and scales that all point-cloud metrics share."""
+"""Checks, distances and spanning trees that the metrics of point clouds share."""
 
 from __future__ import annotations
 
@@ -20,8 +20,92 @@ def validated(points: np.ndarray, *, at_least: int = 2) -> np.ndarray:
     return cloud
 
 
+def distinct(points: np.ndarray, *, at_least: int, why: str) -> np.ndarray:
+    """``points`` with duplicates merged, sorted by coordinates.
+
+    Raises ValueError as :func:`validated`, and where fewer than ``at_least`` differ, saying ``why`` they are needed.
+    """
+    cloud = np.unique(validated(points, at_least=1), axis=0)
+    if len(cloud) < at_least:
+        raise ValueError(f"{len(cloud)} distinct points are too few: {why}")
+    return cloud
+
+
+def centred(points: np.ndarray) -> np.ndarray:
+    """``points`` minus their mean, over their norm: a matrix (points, dimensions) of Frobenius norm 1.
+
+    Raises ValueError as :func:`validated`, and where all points coincide.
+    """
+    cloud = validated(points)
+    if (cloud == cloud[0]).all():  # minus their mean they may differ, by rounding
+        raise ValueError("all points of the cloud coincide")
+    moved = cloud - cloud.mean(axis=0)
+    moved /= np.abs(moved).max()  # squares of tiny and of huge numbers leave float64
+    return moved / np.linalg.norm(moved)
+
+
+def spread(points: np.ndarray, count: int) -> np.ndarray:
+    """At most ``count`` of the points, evenly spaced in their order: probe points are ordered by sequence."""
+    return points[np.linspace(0, len(points) - 1, min(count, len(points))).round().astype(int)]
+
+
+def pairwise_distances(points: np.ndarray) -> np.ndarray:
+    """Euclidean distances (points, points), float64; 25 ms for 512 points in 512 dimensions on one core.
+
+    Differences are taken coordinate by coordinate, not by the inner products of a BLAS, which lose the digits of points
+    that lie close. Raises ValueError as :func:`validated`.
+    """
+    from scipy.spatial.distance import pdist, squareform
+
+    return squareform(pdist(validated(points)))
+
+
 def distance_scale(points: np.ndarray) -> float:
-    """The 0.9-quantile of the pairwise distances, by which clouds of different norm are made comparable."""
+    """The 0.9-quantile of the pairwise distances, by which clouds of different norm are made comparable.
+
+    Raises ValueError as :func:`validated`, and where it is 0.
+    """
     from scipy.spatial.distance import pdist
 
-    return float(np.quantile(pdist(validated(points)), 0.9))
+    scale = float(np.quantile(pdist(validated(points)), 0.9))
+    if scale == 0:
+        raise ValueError("nine in ten pairs of points coincide: the cloud has no scale")
+    return scale
+
+
+def neighbour_distances(distances: np.ndarray, k: int) -> np.ndarray:
+    """Distances (points, k) to the k nearest neighbours, ascending. distances: (points, points) of distinct points.
+
+    Raises ValueError where there are no k neighbours, or two points lie closer than floating point can tell.
+    """
+    if len(distances) <= k:
+        raise ValueError(f"{len(distances)} distinct points are too few for {k} neighbours each")
+    nearest = np.sort(np.partition(distances, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
+    if not nearest[:, 0].all():
+        raise ValueError("distinct points lie closer than floating point can tell")
+    return nearest
+
+
+def minimum_spanning_trees(distances: np.ndarray, members: np.ndarray | None = None) -> np.ndarray:
+    """Edge lengths of the minimum spanning trees of complete graphs, ascending: (graphs, n - 1), float64.
+
+    distances: (graphs, n, n), or (n, n) for graphs on the same points; then members (graphs, n), bool, says which
+    points each has (default: one graph with all), and rows of smaller graphs end with inf. Prim's algorithm, one vertex
+    a step in all graphs together: 3 ms for one graph of 512 points, 60 ms for 41 graphs on 100 to 512 of them.
+    """
+    n = distances.shape[-1]
+    if members is None:
+        members = np.ones((distances.shape[0] if distances.ndim == 3 else 1, n), dtype=bool)
+    graphs = np.arange(len(members))
+    outside = members.copy()
+    vertex = members.argmax(axis=1)
+    reach = np.full(members.shape, np.inf)  # shortest edge from the tree to each vertex outside
+    lengths = np.full((len(members), n - 1), np.inf)
+    for step in range(n - 1):
+        outside[graphs, vertex] = False
+        reach[graphs, vertex] = np.inf
+        rows = distances[graphs, vertex] if distances.ndim == 3 else distances[vertex]
+        np.minimum(reach, rows, out=reach, where=outside)
+        vertex = reach.argmin(axis=1)
+        lengths[:, step] = reach[graphs, vertex]
+    return np.sort(lengths, axis=1)

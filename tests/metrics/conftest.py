@@ -27,7 +27,12 @@ def observation() -> Callable[..., Observation]:
     def make(**given: object) -> Observation:
         target_bytes = given.pop("target_bytes", np.ones((2, 2), dtype=np.int64))
         probe_set = ProbeSet(np.zeros((2, 3), dtype=np.uint16), ("a", "b"), target_bytes, np.arange(4))  # type: ignore[arg-type]
-        default = {"loss": np.zeros((2, 2)), "hidden_states": np.zeros((3, 4, 2)), "weights": {}}
+        default = {
+            "loss": np.zeros((2, 2)),
+            "hidden_states": np.zeros((3, 4, 2)),
+            "attention": np.broadcast_to(np.eye(2, dtype=np.float32), (2, 2, 1, 2, 2)),
+            "weights": {},
+        }
         return Observation(probe_set, **default | given)  # type: ignore[arg-type]
 
     return make

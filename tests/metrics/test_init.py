@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
+
+import pytest
 
 import metrics
+from metrics.base import Kind
+from metrics.topology import divergence
 
 
-def test_every_module_with_a_metric_is_registered() -> None:
+def test_every_metric_that_a_module_declares_is_registered() -> None:
+    """By whatever name; two metrics of one name would hide each other, so they are counted where they are made."""
     root = Path(metrics.__file__).parent
-    files = [path for path in root.rglob("*.py") if "\nMETRIC = " in path.read_text()]
-    modules = [".".join(path.relative_to(root.parent).with_suffix("").parts) for path in files]
-    declared = {importlib.import_module(module).METRIC for module in modules}
-    assert set(metrics.registry().values()) == declared
-    assert len(metrics.registry()) == len(files) >= 5  # two metrics of one name would hide each other
+    made = re.compile(r"^(\w+) = Metric\(", re.MULTILINE)
+    declared = []
+    for path in root.rglob("*.py"):
+        module = ".".join(path.relative_to(root.parent).with_suffix("").parts)
+        declared += [getattr(importlib.import_module(module), name) for name in made.findall(path.read_text())]
+    assert set(metrics.registry().values()) == set(declared)
+    assert len(metrics.registry()) == len(declared) >= 10
 
 
 def test_metrics_are_listed_by_name() -> None:
@@ -28,10 +38,29 @@ def test_every_metric_says_what_it_is() -> None:
     assert all(metric.description and metric.version >= 1 for metric in metrics.registry().values())
 
 
-def test_keys_name_the_versions_in_the_order_asked_for() -> None:
+def test_a_module_may_declare_several_metrics() -> None:
+    assert {divergence.RTD, divergence.CKA} <= set(metrics.registry().values())
+
+
+def test_each_metric_is_of_one_kind_in_the_order_asked_for() -> None:
     names = list(metrics.registry())[::-1]
-    assert metrics.keys(names) == tuple(metrics.registry()[name].key for name in names)
-    assert all("@" in key for key in metrics.keys(names))
+    kinds = {kind: metrics.of_kind(kind, names) for kind in get_args(Kind)}
+    assert sorted(itertools.chain(*kinds.values())) == sorted(names)
+    for kind, found in kinds.items():
+        assert list(found) == [name for name in names if metrics.registry()[name].kind == kind]
+
+
+def test_the_kinds_are_those_the_metrics_say() -> None:
+    named = ["weight_trajectory_dimension", "linear_cka", "spectra", "representation_topology_divergence"]
+    assert metrics.of_kind("checkpoint", named) == ("spectra",)
+    assert metrics.of_kind("pair", named) == ("linear_cka", "representation_topology_divergence")
+    assert metrics.of_kind("trajectory", named) == ("weight_trajectory_dimension",)
+    assert metrics.of_kind("pair", ["spectra"]) == ()
+
+
+def test_a_metric_of_an_unknown_name_is_no_ones_kind() -> None:
+    with pytest.raises(KeyError, match="unheard_of"):
+        metrics.of_kind("pair", ["unheard_of"])
 
 
 def test_the_registry_imports_no_torch() -> None:

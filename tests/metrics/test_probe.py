@@ -8,7 +8,7 @@ import torch
 from transformers import GPTNeoXForCausalLM
 
 from metrics import probe
-from metrics.probe import Observation, ProbeSet, observe
+from metrics.probe import ATTENTION_SEQUENCES, Observation, ProbeSet, observe
 from trainables import models
 from trainables.config import ModelConfig
 
@@ -98,6 +98,72 @@ def test_observing_leaves_no_hook_on_the_model(model: GPTNeoXForCausalLM, probe_
     assert hooks() == before
 
 
+def test_attention_is_what_transformers_shows(
+    tiny_model: ModelConfig, probe_set: ProbeSet, observation: Observation
+) -> None:
+    """Of each of the first sequences by itself, by a model that is eager from the start."""
+    eager = models.build(tiny_model, init_seed=0).eval()
+    eager.set_attn_implementation("eager")
+    assert observation.attention.shape == (2, ATTENTION_SEQUENCES, 2, TOKENS, TOKENS)
+    assert observation.attention.dtype == np.float32
+    for place in range(ATTENTION_SEQUENCES):
+        row = torch.from_numpy(probe_set.blocks[place, :-1].astype(np.int64))
+        with torch.inference_mode():
+            expected = eager(input_ids=row[None], output_attentions=True).attentions
+        for layer, heads in enumerate(expected):
+            assert observation.attention[layer, place] == pytest.approx(heads[0].numpy(), abs=1e-6)
+
+
+def test_attention_is_causal_and_its_rows_sum_to_1(observation: Observation) -> None:
+    later = np.triu(np.ones((TOKENS, TOKENS), dtype=bool), 1)
+    assert not observation.attention[..., later].any()
+    assert (observation.attention >= 0).all()
+    assert observation.attention.sum(axis=-1) == pytest.approx(1, abs=1e-6)
+
+
+def test_attention_of_the_first_tokens_does_not_depend_on_the_later(
+    model: GPTNeoXForCausalLM, probe_set: ProbeSet, observation: Observation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "ATTENTION_SEQUENCES", 2)
+    monkeypatch.setattr(probe, "ATTENTION_TOKENS", 5)
+    attention = observe(model, probe_set).attention
+    assert attention.shape == (2, 2, 2, 5, 5)
+    assert attention == pytest.approx(observation.attention[:, :2, :, :5, :5], abs=1e-6)
+
+
+def test_fewer_sequences_than_are_asked_for_are_all_shown(model: GPTNeoXForCausalLM, probe_set: ProbeSet) -> None:
+    few = ProbeSet.of(probe_set.blocks[:2], ("a",) * 2, np.arange(300), n_points=5)
+    assert observe(model, few).attention.shape == (2, 2, 2, TOKENS, TOKENS)
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_observing_leaves_the_attention_implementation_as_it_was(
+    tiny_model: ModelConfig, probe_set: ProbeSet, implementation: str
+) -> None:
+    model = models.build(tiny_model, init_seed=0)
+    model.set_attn_implementation(implementation)
+    observe(model, probe_set)
+    assert model.config._attn_implementation == implementation
+
+
+def test_the_attention_implementation_is_restored_where_observing_fails(
+    tiny_model: ModelConfig, probe_set: ProbeSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models.build(tiny_model, init_seed=0)
+    before = model.config._attn_implementation
+
+    def failing(*_: object, **asked: object) -> object:
+        if "output_attentions" in asked:
+            raise MemoryError
+        return forward(*_, **asked)
+
+    forward = model.base_model.forward
+    monkeypatch.setattr(model.base_model, "forward", failing)
+    with pytest.raises(MemoryError):
+        observe(model, probe_set)
+    assert model.config._attn_implementation == before != "eager"
+
+
 def test_layer_0_is_the_embeddings(model: GPTNeoXForCausalLM, probe_set: ProbeSet, observation: Observation) -> None:
     tokens = probe_set.blocks[:, :-1].ravel()[probe_set.points]
     embeddings = model.get_input_embeddings().weight.detach().numpy()
@@ -128,8 +194,10 @@ def test_a_large_vocabulary_goes_in_smaller_batches(
     other = observe(model, probe_set)
     hook.remove()
     assert other.loss == pytest.approx(observation.loss, rel=1e-5)
-    assert max(sizes) == 3
-    assert sum(sizes) == SEQUENCES
+    *batches, attention = sizes
+    assert max(batches) == 3
+    assert sum(batches) == SEQUENCES
+    assert attention == ATTENTION_SEQUENCES
 
 
 def test_the_weights_are_all_parameters_by_name(model: GPTNeoXForCausalLM, observation: Observation) -> None:

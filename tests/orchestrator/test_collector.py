@@ -13,7 +13,7 @@ def first_planned(path: Path) -> tuple[Store, str, int]:
     body = store.read_sweep()
     assert body is not None
     trial = plan(Sweep.from_json(body["sweep"]), store)[-1]
-    return store, trial.trial_id, len(trial.unmeasured)
+    return store, trial.trial_id, len({request.step for request in trial.unmeasured})
 
 
 def test_a_finished_trial_expects_none(finished: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_new_trial_expects_every_checkpoint(finished: Path, tmp_path: Path) ->
     body = store.read_sweep()
     assert body is not None
     fresh = plan(Sweep.from_json(body["sweep"]), Store.open(str(tmp_path / "new")))[-1]
-    assert len(fresh.unmeasured) == len(committed_steps(store.trial(fresh.trial_id)))
+    assert sorted({request.step for request in fresh.unmeasured}) == committed_steps(store.trial(fresh.trial_id))
 
 
 @pytest.mark.parametrize("lost", [(1,), (0, 2, 12)])

@@ -99,6 +99,30 @@ def test_the_record_of_a_finished_trial_is_written_anew_without_ray(
     pd.testing.assert_frame_equal(pd.read_parquet(store_copy / "results.parquet"), before)
 
 
+def test_a_metric_added_to_a_finished_sweep_is_measured_alone_and_a_seed_is_paired_with_those_there(
+    prepared: Path,
+) -> None:
+    """Pairs read what is kept of a checkpoint; here nothing was, since no metric of pairs was asked for at first."""
+    settings = ["seeds=0,1", "budgets=6steps"]
+    assert run(prepared, *settings) == 0
+    store = Store.existing(str(prepared))
+    before = {(t, s): store.read_measurements(t, s) for t in store.trial_ids() for s in store.measured_steps(t)}
+    assert not list(prepared.glob("trials/*/traces"))
+    assert run(prepared, *settings, "metrics=held_out,linear_cka") == 0
+    after = {(t, s): store.read_measurements(t, s) for t in store.trial_ids() for s in store.measured_steps(t)}
+    assert {at: found["held_out@1"] for at, found in after.items()} == {
+        at: found["held_out@1"] for at, found in before.items()
+    }
+    pairs = [key for found in after.values() for key in found if key.startswith("linear_cka@")]
+    assert len(pairs) == 2 * 4 + 5
+    assert run(prepared, "seeds=0,1,2", "budgets=6steps", "metrics=held_out,linear_cka") == 0
+    first, second, third = store.trial_ids()
+    new = [key for step in store.measured_steps(third) for key in store.read_measurements(third, step)]
+    assert [sum(f" {other}/" in key for key in new) for other in (first, second, third)] == [5, 5, 4]
+    for (trial, step), found in after.items():
+        assert store.read_measurements(trial, step) == found
+
+
 def test_a_distributed_trial_trains_the_same_model_within_rounding(prepared: Path) -> None:
     assert run(prepared, "seeds=0", "budgets=6steps", "workers=2") == 0
     store = Store.existing(str(prepared))

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -6,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.evaluators import EvaluatorPool, Measured, Request, failed_lines
+from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines
+from orchestrator.requests import Request
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from trainables.checkpoint import committed_steps
@@ -31,10 +33,9 @@ def pool(store: Store, ray_session: None) -> EvaluatorPool:
 def drain(pool: EvaluatorPool, *, timeout_s: float = 120) -> list[Measured]:
     found: list[Measured] = []
     until = time.monotonic() + timeout_s
-    while pool.outstanding or not found:
+    while pool.outstanding:
         assert time.monotonic() < until, "the pool did not finish"
-        found += pool.poll()
-        time.sleep(0.02)
+        found += pool.poll(1.0)
     return found
 
 
@@ -57,13 +58,49 @@ def test_a_killed_actor_loses_no_request(
     requests = [Request(trial, step, NAMES) for trial in store.trial_ids() for step in (0, 1, 2, 4)]
     for request in requests:
         pool.submit(request)
-    found = list(pool.poll())
-    while not found:  # both actors are up and at work from here on
-        found += pool.poll()
+    found = [next(pool.poll(60.0))]  # both actors are up and at work from here on
     os.kill(ray_workers("ray::Evaluator")[0], signal.SIGKILL)
     found += drain(pool)
     assert sorted(map(str, (measured.request for measured in found))) == sorted(map(str, requests))
     assert failed_lines(found) == []
+
+
+def test_pairs_and_trajectories_are_filed_at_their_checkpoint(pool: EvaluatorPool, store: Store) -> None:
+    low, high = store.trial_ids()[:2]
+    before = store.read_measurements(high, 12)
+    shutil.rmtree(Path(store.trial(high).path) / "measurements")
+    requests = [
+        Request(high, 12, ("linear_cka",), (high, 8)),
+        Request(high, 12, ("linear_cka", "representation_topology_divergence"), (low, 12)),
+        Request(high, 12, ("weight_trajectory_dimension",)),
+    ]
+    for request in requests:
+        pool.submit(request)
+    assert failed_lines(drain(pool)) == []
+    after = store.read_measurements(high, 12)
+    assert set(after) == {
+        "weight_trajectory_dimension@1",
+        f"linear_cka@1 {high}/step-00000008",
+        f"linear_cka@1 {low}/step-00000012",
+        f"representation_topology_divergence@1 {low}/step-00000012",
+    }
+    for key, one in after.items():
+        assert {k: v for k, v in one.items() if k != "seconds"} == {
+            k: v for k, v in before[key].items() if k != "seconds"
+        }
+
+
+def test_one_request_of_a_checkpoint_is_measured_at_a_time(pool: EvaluatorPool, store: Store) -> None:
+    """Its measurements are one file, which two actors would write over each other."""
+    trial = store.trial_ids()[0]
+    first, second, other = (
+        Request(trial, step, (name,)) for step, name in ((1, NAMES[0]), (1, NAMES[1]), (2, NAMES[0]))
+    )
+    for request in (first, second, other):
+        pool.submit(request)
+    assert list(pool.poll(0.0)) == []
+    assert list(pool.waiting) == [second]
+    assert [one.request for one in drain(pool)][-1] == second
 
 
 def test_a_damaged_checkpoint_is_named_and_the_others_are_measured(pool: EvaluatorPool, store: Store) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.plan import PlannedTrial, plan, standing, unknown_metrics
+from orchestrator.requests import Request
 from orchestrator.spec import Sweep, override
 from orchestrator.store import Status, Store
 
@@ -28,9 +29,10 @@ def test_a_missing_measurement_is_planned_alone(store_copy: Path) -> None:
     trial = planned(store_copy)[0]
     (store_copy / "trials" / trial.trial_id / "measurements" / "step-00000004.json").unlink()
     first, *others = planned(store_copy)
-    assert (first.action, [step for step, _ in first.unmeasured]) == ("measure", [4])
+    assert (first.action, {request.step for request in first.unmeasured}) == ("measure", {4})
     assert {t.action for t in others} == {"done"}
-    assert "to measure: held_out x 1" in first.reason
+    assert "held_out x 1" in first.reason
+    assert "linear_cka x 1" in first.reason  # of the pair with the checkpoint before
 
 
 def test_a_failed_measurement_is_planned_again(store_copy: Path) -> None:
@@ -38,7 +40,7 @@ def test_a_failed_measurement_is_planned_again(store_copy: Path) -> None:
     store = Store.existing(str(store_copy))
     entry = store.read_measurements(trial.trial_id, 2)["held_out@1"]
     store.add_measurements(trial.trial_id, 2, [entry | {"status": "failed"}])
-    assert planned(store_copy)[0].unmeasured == ((2, ("held_out",)),)
+    assert planned(store_copy)[0].unmeasured == (Request(trial.trial_id, 2, ("held_out",)),)
 
 
 @pytest.mark.parametrize("damage", ["status.json", "measurements/step-00000001.json"])
@@ -71,7 +73,7 @@ def test_a_lost_checkpoint_is_trained_again_only_if_it_is_not_measured(store_cop
     again = planned(store_copy)[-1]
     assert (again.action, again.from_step) == ("train", 0)
     assert f"checkpoints gone or damaged at step {lost};" in again.reason
-    assert [step for step, _ in again.unmeasured] == [lost]
+    assert {request.step for request in again.unmeasured} == {lost}
 
 
 def test_metrics_that_are_no_longer_here_are_named_and_not_looked_for(store_copy: Path) -> None:

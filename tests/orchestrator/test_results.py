@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from orchestrator import results
 from orchestrator.store import Store
 from trainables.checkpoint import committed_steps
 
+PAIRS = ("linear_cka", "representation_topology_divergence")
 CONTRACT = [
     *("trial", "model", "seed", "init_seed", "data_seed", "budget_flops", "step", "tokens", "flops"),
-    *("metric", "layer", "value", "status", "reason", "metric_version", "seconds"),
+    *("metric", "layer", "value", "status", "reason", "metric_version", "seconds", "other_trial", "other_step"),
 ]
 
 
@@ -27,11 +29,37 @@ def test_columns_are_the_contract(frame: pd.DataFrame) -> None:
 
 
 def test_each_value_of_each_checkpoint_is_there_once(frame: pd.DataFrame, finished: Path) -> None:
-    assert not frame.duplicated(["trial", "step", "metric", "layer", "metric_version"]).any()
+    key = ["trial", "step", "metric", "layer", "metric_version", "other_trial", "other_step"]
+    assert not frame.duplicated(key).any()
     store = Store.existing(str(finished))
     for trial in store.trial_ids():
         assert sorted(frame[frame["trial"] == trial]["step"].unique()) == committed_steps(store.trial(trial))
-    assert (frame.groupby(["trial", "step"]).size().nunique()) == 1
+    alone = frame[frame["other_trial"].isna() & (frame["metric"] != "weight_trajectory_dimension")]
+    assert alone.groupby(["trial", "step"]).size().nunique() == 1
+
+
+def test_a_pair_names_the_other_checkpoint(frame: pd.DataFrame) -> None:
+    pairs = frame.dropna(subset="other_trial")
+    same = pairs["other_trial"] == pairs["trial"]
+    assert set(pairs[same]["metric"]) == {f"{name}/across_steps" for name in PAIRS}
+    assert set(pairs[~same]["metric"]) == {f"{name}/across_seeds" for name in PAIRS}
+    assert (pairs[same]["other_step"] < pairs[same]["step"]).all()
+    assert (pairs[~same]["other_step"] == pairs[~same]["step"]).all()
+    seeds = frame.drop_duplicates("trial").set_index("trial")["seed"]
+    assert (pairs[~same]["seed"] > pairs[~same]["other_trial"].map(seeds)).all()
+    steps = {6: [0, 1, 2, 4, 6], 12: [0, 1, 2, 4, 8, 12]}
+    for _, rows in frame.groupby("trial"):
+        own = steps[rows["step"].max()]
+        found = rows[(rows["metric"] == "linear_cka/across_steps") & (rows["layer"] == 0)].sort_values("step")
+        assert list(zip(found["other_step"], found["step"], strict=True)) == list(itertools.pairwise(own))
+
+
+def test_the_trajectory_stands_at_the_last_step_with_its_reason(frame: pd.DataFrame) -> None:
+    rows = frame[frame["metric"] == "weight_trajectory_dimension"]
+    assert (rows["step"] == rows.groupby("trial")["step"].transform("max")).all()
+    assert len(rows) == frame["trial"].nunique()
+    assert set(rows["status"]) == {"skipped"}
+    assert rows["reason"].str.contains("snapshots are too few").all()
 
 
 def test_tokens_and_flops_follow_the_step(frame: pd.DataFrame, finished: Path) -> None:

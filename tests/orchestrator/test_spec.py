@@ -49,7 +49,7 @@ def test_override_reads_the_fields_type(text: str, field: str, value: object) ->
         ("budgets=-5", "not a budget"),
         ("budgets=0", "positive"),
         ("model=pythia-14", "Did you mean 'pythia-14m'"),
-        ("metrics=twonn", "Did you mean 'twonn_dimension'"),
+        ("metrics=linear", "Did you mean 'linear_cka'"),
         ("schedule=cos", "Allowed: cosine, wsd"),
         ("learning_rate=nan", "finite"),
         ("learning_rate=-1", "positive"),

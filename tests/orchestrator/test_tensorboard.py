@@ -41,6 +41,49 @@ def test_metrics_stand_at_their_own_steps(trial: tuple[Store, str]) -> None:
         assert sorted(event.step for event in events.Scalars(tag)) == store.measured_steps(trial_id)
 
 
+def test_pairs_across_seeds_have_a_curve_for_each_other_seed(trial: tuple[Store, str]) -> None:
+    store, trial_id = trial
+    tags = set(read(log_directory(store) / trial_id).Tags()["scalars"])
+    other = {0: 1, 1: 0}[store.read_trial(trial_id).seed]
+    across = {tag for tag in tags if tag.startswith("linear_cka/across_seeds")}
+    assert {f"linear_cka/across_seeds/with_seed_{other}/layer_{layer}" for layer in range(4)} == across
+    assert "representation_topology_divergence/across_steps/layer_0" in tags
+
+
+def test_the_last_checkpoint_has_pictures(trial: tuple[Store, str]) -> None:
+    store, trial_id = trial
+    events = read(log_directory(store) / trial_id)
+    assert set(events.Tags()["images"]) == {
+        f"persistent_homology/{name}" for name in ("barcodes", "diagrams", "betti_curves")
+    }
+    for tag in events.Tags()["images"]:
+        (image,) = events.Images(tag)
+        assert image.step == store.read_trial(trial_id).steps
+        assert image.encoded_image_string.startswith(b"\x89PNG")
+        assert (image.width, image.height) == (2 * 208, 2 * 200)
+
+
+def test_without_its_diagrams_a_trial_has_no_picture_and_all_its_numbers(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    trial_id = store.trial_ids()[0]
+    shutil.rmtree(store_copy / "trials" / trial_id / "diagrams")
+    shutil.rmtree(log_directory(store))
+    restore(store)
+    events = read(log_directory(store) / trial_id)
+    assert events.Tags()["images"] == []
+    assert "h1_count/layer_3" in events.Tags()["scalars"]
+
+
+def test_what_comes_after_the_end_is_shown_too(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    board = TrialBoard.open(store, store.read_trial(store.trial_ids()[0]))
+    board.close()
+    board.add_measurements(2, [{"metric": "late", "version": 1, "values": [["late", None, 3.0, None]]}])
+    board.close()
+    values = read(board.directory).Scalars("late")
+    assert [(event.step, event.value) for event in values] == [(2, 3.0)]
+
+
 def test_hparams_of_the_sweep_and_of_each_trial(trial: tuple[Store, str]) -> None:
     store, trial_id = trial
 

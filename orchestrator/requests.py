@@ -1,0 +1,85 @@
+"""What there is to measure: checkpoints, pairs of them, and trajectories, each as a request to the evaluator pool."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import metrics
+from orchestrator.store import Store, measurement_key
+from trainables.config import TrialConfig
+from trainables.schedules import checkpoint_steps
+
+
+@dataclass(frozen=True)
+class Request:
+    """Metrics of one kind to measure on a checkpoint, under which they are filed.
+
+    other: of a pair, the earlier checkpoint of the trial, or that of a lower seed. A trajectory is filed at its end.
+    """
+
+    trial_id: str
+    step: int
+    metrics: tuple[str, ...]
+    other: tuple[str, int] | None = None
+
+    @property
+    def checkpoint(self) -> tuple[str, int]:
+        return self.trial_id, self.step
+
+
+def prescribed_steps(config: TrialConfig) -> list[int]:
+    return list(checkpoint_steps(config.optimization, config.steps, config.checkpoint_every))
+
+
+def of_checkpoint(config: TrialConfig, step: int, names: Iterable[str]) -> Request:
+    """The metrics of a checkpoint alone; none of the names may be one."""
+    return Request(config.trial_id, step, metrics.of_kind("checkpoint", names))
+
+
+def trajectory(config: TrialConfig, names: Iterable[str]) -> Request | None:
+    """The metrics of a whole trial, which need all its prescribed checkpoints; None where no name is one."""
+    wanted = metrics.of_kind("trajectory", names)
+    return Request(config.trial_id, config.steps, wanted) if wanted else None
+
+
+def pairs(configs: Iterable[TrialConfig], names: Iterable[str]) -> Iterator[Request]:
+    """Each trial's neighbouring checkpoints, and at each step every two seeds of trials that differ in nothing else."""
+    wanted = metrics.of_kind("pair", names)
+    if not wanted:
+        return
+    groups: dict[str, list[TrialConfig]] = {}
+    for config in configs:
+        alike = dataclasses.replace(config, seed=0, init_seed=0, data_seed=0).trial_id
+        groups.setdefault(alike, []).append(config)
+    for group in groups.values():
+        steps = prescribed_steps(group[0])
+        ids = [one.trial_id for one in sorted(group, key=lambda one: (one.seed, one.init_seed, one.data_seed))]
+        for place, trial_id in enumerate(ids):
+            for earlier, step in zip([None, *steps], steps, strict=False):
+                if earlier is not None:
+                    yield Request(trial_id, step, wanted, (trial_id, earlier))
+                for lower in ids[:place]:
+                    yield Request(trial_id, step, wanted, (lower, step))
+
+
+def missing(store: Store, wanted: Iterable[Request]) -> list[Request]:
+    """What of the requests the store lacks, by trial and step: measurements that are absent, of an older version,
+    failed last time, or whose diagrams are gone. Each checkpoint's file is read once, and none where there is none."""
+    found = []
+    for trial_id, of_trial in groupby(sorted(wanted, key=lambda one: one.checkpoint), key=lambda one: one.trial_id):
+        measured = set(store.measured_steps(trial_id))
+        for step, requests in groupby(of_trial, key=lambda one: one.step):
+            have = store.read_measurements(trial_id, step) if step in measured else {}
+            for request in requests:
+                names = tuple(name for name in request.metrics if not _is_answered(store, request, name, have))
+                found += [dataclasses.replace(request, metrics=names)] if names else []
+    return found
+
+
+def _is_answered(store: Store, request: Request, name: str, have: Mapping[str, Mapping[str, Any]]) -> bool:
+    known = have.get(measurement_key(metrics.registry()[name].key, request.other), {})
+    return known.get("status") in ("ok", "skipped") and store.has_diagrams(request.trial_id, request.step, known)
