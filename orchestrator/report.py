@@ -98,14 +98,16 @@ def _failures(store: Store, frame: pd.DataFrame) -> list[str]:
 
 
 def _figures(measured: pd.DataFrame, final: pd.DataFrame) -> list[Figure]:
-    figures = [
-        _figure(
-            "Held-out loss against compute",
-            "Each line is one trial, measured at its checkpoints; dots are the ends of the budgets.",
-            lambda axes: _draw_loss(axes[0], measured, final),
-            columns=1,
-        )
-    ]
+    figures = []
+    if (measured["metric"] == "held_out_loss").any():
+        figures += [
+            _figure(
+                "Held-out loss against compute",
+                "Each line is one trial, measured at its checkpoints; dots are the ends of the budgets.",
+                lambda axes: _draw_loss(axes[0], measured, final),
+                columns=1,
+            )
+        ]
     present = [metric for metric in LAYERED if (measured["metric"] == metric).any()]
     if present:
         figures += [

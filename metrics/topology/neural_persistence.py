@@ -19,7 +19,10 @@ def maximum_spanning_tree_weights(matrix: np.ndarray) -> np.ndarray:
     :func:`metrics.topology.spanning_tree.maximum_spanning_tree` for how and how fast. Raises ValueError for an empty
     matrix, one that is not two-dimensional, NaN or inf.
     """
-    edges = _validated(matrix)
+    return _tree_weights(_validated(matrix))
+
+
+def _tree_weights(edges: np.ndarray) -> np.ndarray:
     return maximum_spanning_tree(edges.shape, lambda _: edges)
 
 
@@ -33,7 +36,7 @@ def neural_persistence(weights: Sequence[np.ndarray], p: float = 2, normalized: 
     weights, NaN or inf.
     """
     largest = _largest(weights)
-    trees = (maximum_spanning_tree_weights(np.abs(matrix)) for matrix in weights)
+    trees = (_tree_weights(np.abs(_validated(matrix))) for matrix in weights)
     return np.array([_norm(1 - tree / largest, p, normalized) for tree in trees])
 
 
@@ -144,7 +147,9 @@ def measure_deep(observation: Observation) -> Iterator[Value]:
     for layer, name, matrix in block_matrices(observation.weights):
         if "mlp" in name:
             blocks.setdefault(layer, []).append(matrix.T)  # a linear layer's weight is (outputs, inputs)
-    every = [matrix for chain in blocks.values() for matrix in chain]
+    for chain in blocks.values():
+        chain.sort(key=len)  # an MLP widens, then narrows, whatever the order of its names
+    every = [matrix for _, chain in sorted(blocks.items()) for matrix in chain]
     chains: list[tuple[int | None, list[np.ndarray]]] = [(None, every), *blocks.items()]
     for place, chain in chains:
         try:

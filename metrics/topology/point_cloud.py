@@ -21,11 +21,13 @@ def validated(points: np.ndarray, *, at_least: int = 2) -> np.ndarray:
 
 
 def distinct(points: np.ndarray, *, at_least: int, why: str) -> np.ndarray:
-    """``points`` with duplicates merged, sorted by coordinates.
+    """``points`` without those that repeat an earlier one.
 
     Raises ValueError as :func:`validated`, and where fewer than ``at_least`` differ, saying ``why`` they are needed.
     """
-    cloud = np.unique(validated(points, at_least=1), axis=0)
+    cloud = validated(points, at_least=1)
+    _, first = np.unique(cloud, axis=0, return_index=True)
+    cloud = cloud[np.sort(first)]
     if len(cloud) < at_least:
         raise ValueError(f"{len(cloud)} distinct points are too few: {why}")
     return cloud

@@ -19,12 +19,12 @@ Snapshot = Mapping[str, np.ndarray] | np.ndarray
 def weight_trajectory_dimension(snapshots: Iterable[Snapshot]) -> float:
     """PH dimension (Birdal et al. 2021) of the path that weights take in training.
 
-    snapshots: at least 20, in any order, each a model's weights by name, or what :func:`metrics.trace.project` made of
-    them; all must be of one model. They are taken one by one, so a generator that loads checkpoints never holds two.
-    Distances of projected weights are within about 1 % of those of the weights. Of few snapshots the estimate is high
-    and rough: a straight, evenly sampled path has 1.2 at 20 and 1.02 at 100. Checkpoints whose steps double are a
-    sample of that path, and not of the attractor that the paper samples step by step. Raises ValueError for fewer
-    snapshots, as :func:`project`, and as :func:`persistent_homology_dimension`.
+    snapshots: at least 20 that differ, in any order, each a model's weights by name, or what
+    :func:`metrics.trace.project` made of them; all must be of one model. They are taken one by one, so a generator that
+    loads checkpoints never holds two. Distances of projected weights are within about 1 % of those of the weights. Of
+    few snapshots the estimate is high and rough: a straight, evenly sampled path has 1.2 at 20 and 1.02 at 100.
+    Checkpoints whose steps double are a sample of that path, and not of the attractor that the paper samples step by
+    step. Raises ValueError for fewer snapshots, as :func:`project`, and as :func:`persistent_homology_dimension`.
     """
     shapes = set()
 
@@ -35,11 +35,13 @@ def weight_trajectory_dimension(snapshots: Iterable[Snapshot]) -> float:
         return np.asarray(snapshot, dtype=np.float64)
 
     path = list(map(projected, snapshots))  # a loop's variable would hold the last snapshot while the next is loaded
-    if len(path) < SNAPSHOTS_AT_LEAST:
-        raise ValueError(f"{len(path)} snapshots are too few for a dimension: at least {SNAPSHOTS_AT_LEAST} are needed")
     if len(shapes) > 1 or len({one.shape for one in path}) > 1:
         raise ValueError("the snapshots are not all of one model: names or shapes differ")
-    sizes = np.linspace(len(path) / 2, len(path), PH_SIZES).round().astype(int).tolist()
+    count = len(np.unique(np.array(path), axis=0))
+    if count < SNAPSHOTS_AT_LEAST:
+        few = f"{count} different snapshots are too few for a dimension"
+        raise ValueError(f"{few}: at least {SNAPSHOTS_AT_LEAST} are needed")
+    sizes = np.linspace(count / 2, count, PH_SIZES).round().astype(int).tolist()
     return persistent_homology_dimension(np.stack(path), sizes, repeats=REPEATS)
 
 

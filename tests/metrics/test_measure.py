@@ -396,4 +396,4 @@ def test_a_short_path_says_why_it_has_no_dimension(measurer: Measurer, copy: lis
     (measured,) = measurer.follow(copy[:3], ["weight_trajectory_dimension"])
     ((name, layer, value, reason),) = measured["values"]
     assert (measured["status"], name, layer, value) == ("ok", "weight_trajectory_dimension", None, None)
-    assert "3 snapshots are too few" in reason
+    assert "3 different snapshots are too few" in reason

@@ -14,6 +14,7 @@ import pytest
 import ray
 
 import sweep
+from metrics.topology.trajectory import weight_trajectory_dimension
 from orchestrator.driver import ray_running
 from orchestrator.spec import SpecError
 from orchestrator.store import Store
@@ -121,6 +122,18 @@ def test_a_metric_added_to_a_finished_sweep_is_measured_alone_and_a_seed_is_pair
     assert [sum(f" {other}/" in key for key in new) for other in (first, second, third)] == [5, 5, 4]
     for (trial, step), found in after.items():
         assert store.read_measurements(trial, step) == found
+
+
+def test_a_trial_with_many_checkpoints_has_the_dimension_of_its_trajectory(prepared: Path) -> None:
+    settings = ["seeds=0", "budgets=20steps", "checkpoint_every=1", "metrics=weight_trajectory_dimension"]
+    assert run(prepared, *settings) == 0
+    store = Store.existing(str(prepared))
+    (trial,) = store.trial_ids()
+    assert store.measured_steps(trial) == [20]
+    ((_, one),) = store.read_measurements(trial, 20).items()
+    states = (load_weights(store.trial(trial), step) for step in range(21))
+    expected = weight_trajectory_dimension({name: w.numpy() for name, w in state.items()} for state in states)
+    assert one["values"] == [["weight_trajectory_dimension", None, expected, None]]
 
 
 def test_a_distributed_trial_trains_the_same_model_within_rounding(prepared: Path) -> None:

@@ -88,3 +88,12 @@ def test_clouds_without_a_loop_are_reported_too(store_copy: Path) -> None:
     frame.loc[frame["metric"] == "h1_total_persistence_scaled", "value"] = 0.0
     report.write(store, frame)
     assert page(store_copy).tags.count("svg") == 3
+
+
+def test_without_a_loss_there_is_no_picture_of_it(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    frame = results.collect(store)
+    report.write(store, frame[~frame["metric"].str.startswith("held_out_loss")])
+    html = page(store_copy)
+    assert html.tags.count("svg") == 2
+    assert not any("against compute" in text and "loss" in text for text in html.text)

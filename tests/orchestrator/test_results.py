@@ -59,7 +59,7 @@ def test_the_trajectory_stands_at_the_last_step_with_its_reason(frame: pd.DataFr
     assert (rows["step"] == rows.groupby("trial")["step"].transform("max")).all()
     assert len(rows) == frame["trial"].nunique()
     assert set(rows["status"]) == {"skipped"}
-    assert rows["reason"].str.contains("snapshots are too few").all()
+    assert rows["reason"].str.contains("different snapshots are too few").all()
 
 
 def test_tokens_and_flops_follow_the_step(frame: pd.DataFrame, finished: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
+from functools import reduce
 
 import gudhi
 import gudhi.hera
@@ -65,7 +67,7 @@ def assert_same_bars(found: list[np.ndarray], expected: list[np.ndarray], rtol: 
     """Equal barcodes but for rounding, which moves births and deaths, and makes or ends the shortest bars."""
     for one, other in zip(found, expected, strict=True):
         size = max(one.max(initial=0), other.max(initial=0))
-        assert gudhi.bottleneck_distance(one, other) <= rtol * size
+        assert bottleneck(one, other) <= rtol * size
 
 
 @pytest.mark.parametrize("n", [6, 7, 8, 9, 12, 20, 31])
@@ -301,32 +303,41 @@ def test_the_euler_curve_of_points_is_the_alternating_sum_of_all_betti_numbers(
     assert euler_curve(cloud, radii).tolist() == euler_curve(every, radii).tolist()
 
 
-@given(first=diagrams, second=diagrams)
-def test_the_bottleneck_distance_is_gudhis(first: np.ndarray, second: np.ndarray) -> None:
-    assert bottleneck(first, second) == pytest.approx(gudhi.bottleneck_distance(first, second), rel=1e-12, abs=1e-12)
+def cheapest(
+    first: list[list[float]],
+    second: list[list[float]],
+    apart: Callable[[list[float], list[float]], float],
+    together: Callable[[float, float], float],
+) -> float:
+    """The least cost of all matchings of the bars with each other or with the middle of their own."""
 
+    def alone(bar: list[float]) -> float:
+        return apart(bar, [sum(bar) / 2] * 2)
 
-def cheapest(first: list[list[float]], second: list[list[float]]) -> float:
-    """The smallest sum, over all matchings with each other or the diagonal, of Euclidean distances."""
     if not first:
-        return sum((death - birth) / math.sqrt(2) for birth, death in second)
-    (bar, *others), (birth, death) = first, first[0]
-    with_others = (math.dist(bar, one) + cheapest(others, second[:k] + second[k + 1 :]) for k, one in enumerate(second))
-    return min((death - birth) / math.sqrt(2) + cheapest(others, second), *with_others, math.inf)
+        return reduce(together, map(alone, second), 0.0)
+    bar, *others = first
+    costs = [together(alone(bar), cheapest(others, second, apart, together))]
+    for k, one in enumerate(second):
+        costs.append(together(apart(bar, one), cheapest(others, second[:k] + second[k + 1 :], apart, together)))
+    return min(costs)
 
 
 @given(first=diagrams, second=diagrams)
-def test_the_wasserstein_distance_is_that_of_the_cheapest_matching(first: np.ndarray, second: np.ndarray) -> None:
+def test_distances_are_those_of_the_cheapest_matching(first: np.ndarray, second: np.ndarray) -> None:
     first, second = first[:4], second[:5]
-    expected = cheapest(first.tolist(), second.tolist())
-    assert wasserstein(first, second) == pytest.approx(expected, rel=1e-12, abs=1e-6)
+    pair = first.tolist(), second.tolist()
+    farthest = cheapest(*pair, lambda one, other: max(abs(one[0] - other[0]), abs(one[1] - other[1])), max)
+    assert bottleneck(first, second) == farthest
+    assert wasserstein(first, second) == pytest.approx(cheapest(*pair, math.dist, operator.add), rel=1e-12, abs=1e-6)
 
 
 @given(seed=seeds, first=st.integers(1, 30), second=st.integers(0, 30))
-def test_distances_of_random_diagrams_are_gudhis(seed: int, first: int, second: int) -> None:
+def test_distances_of_random_diagrams_are_heras(seed: int, first: int, second: int) -> None:
+    """GUDHI's own bottleneck distance is too large for one random pair in a hundred (GUDHI/gudhi-devel#1367)."""
     rng = np.random.default_rng(seed)
     one, other = (np.sort(rng.random((count, 2)), axis=1) for count in (first, second))
-    assert bottleneck(one, other) == pytest.approx(gudhi.bottleneck_distance(one, other), rel=1e-12)
+    assert bottleneck(one, other) == pytest.approx(gudhi.hera.bottleneck_distance(one, other, delta=0), rel=1e-12)
     expected = gudhi.hera.wasserstein_distance(one, other, order=1, internal_p=2, delta=1e-7)
     assert wasserstein(one, other) == pytest.approx(expected, rel=2e-7, abs=1e-6)
 

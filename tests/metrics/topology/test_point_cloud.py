@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from metrics.topology.point_cloud import (
+    centred,
     distance_scale,
     distinct,
     minimum_spanning_trees,
@@ -68,9 +69,9 @@ def test_how_many_points_are_needed_can_be_said() -> None:
         validated(np.zeros((5, 2)), at_least=6)
 
 
-def test_distinct_points_are_sorted_and_merged() -> None:
+def test_of_points_that_coincide_the_first_stays_in_its_place() -> None:
     points = np.array([[2, 0], [1, 5], [2, 0], [1, -5], [1, 5]])
-    assert distinct(points, at_least=3, why="").tolist() == [[1, -5], [1, 5], [2, 0]]
+    assert distinct(points, at_least=3, why="").tolist() == [[2, 0], [1, 5], [1, -5]]
 
 
 def test_a_zero_is_the_same_with_either_sign() -> None:
@@ -81,7 +82,7 @@ def test_a_zero_is_the_same_with_either_sign() -> None:
 def test_neither_order_nor_copies_change_what_is_distinct(seed: int, copies: int) -> None:
     cloud = cloud_of(seed)
     mixed = np.random.default_rng(seed).permutation(np.vstack([cloud] + [cloud[:3]] * copies))
-    assert distinct(mixed, at_least=10, why="").tolist() == distinct(cloud, at_least=10, why="").tolist()
+    assert sorted(distinct(mixed, at_least=10, why="").tolist()) == sorted(cloud.tolist())
 
 
 def test_too_few_distinct_points_are_refused_with_what_they_are_for() -> None:
@@ -93,8 +94,29 @@ def test_one_point_is_distinct_where_one_is_enough() -> None:
     assert distinct(np.array([[3.0, 4]]), at_least=1, why="").tolist() == [[3, 4]]
 
 
+@given(seed=seeds, points=st.integers(2, 30), dimensions=st.integers(1, 6))
+def test_a_centred_cloud_has_mean_zero_and_norm_one(seed: int, points: int, dimensions: int) -> None:
+    found = centred(cloud_of(seed, points, dimensions))
+    assert found.mean(axis=0) == pytest.approx(np.zeros(dimensions), abs=1e-10)  # points may be close
+    assert np.linalg.norm(found) == pytest.approx(1, rel=1e-14)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-5, 1e5, 1e300])
+@pytest.mark.parametrize("shift", [0.0, 100.0])
+def test_centring_forgets_place_and_size(factor: float, shift: float) -> None:
+    cloud = cloud_of(0)
+    np.testing.assert_allclose(centred(factor * (cloud + shift)), centred(cloud), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.1, 1e300])
+def test_copies_of_a_point_cannot_be_centred(place: float) -> None:
+    with pytest.raises(ValueError, match="coincide"):
+        centred(np.full((7, 3), place))
+
+
 def test_what_is_spread_is_evenly_spaced_with_both_ends() -> None:
     assert spread(np.arange(9), 5).tolist() == [0, 2, 4, 6, 8]
+    assert spread(np.arange(10), 5).tolist() == [0, 2, 4, 7, 9]
     assert spread(np.arange(10)[:, None], 4).ravel().tolist() == [0, 3, 6, 9]
 
 
@@ -162,6 +184,12 @@ def test_neighbour_distances_are_the_smallest_of_each_row(seed: int, points: int
     distances = pairwise_distances(cloud_of(seed, points))
     expected = [sorted(row[:i].tolist() + row[i + 1 :].tolist())[:k] for i, row in enumerate(distances)]
     assert neighbour_distances(distances, k).tolist() == expected
+
+
+@pytest.mark.parametrize("k", [1, 2, 20, 200])
+def test_neighbours_are_ascending_in_large_clouds_too(k: int) -> None:
+    distances = pairwise_distances(cloud_of(0, 300))
+    assert neighbour_distances(distances, k).tolist() == np.sort(distances, axis=1)[:, 1 : k + 1].tolist()
 
 
 def test_a_point_is_not_its_own_neighbour() -> None:

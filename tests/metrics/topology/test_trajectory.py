@@ -87,7 +87,7 @@ def test_a_generator_never_holds_two_snapshots() -> None:
 
 @pytest.mark.parametrize("snapshots", [0, 1, 19])
 def test_few_snapshots_have_no_dimension(snapshots: int) -> None:
-    with pytest.raises(ValueError, match=f"{snapshots} snapshots are too few"):
+    with pytest.raises(ValueError, match=f"{snapshots} different snapshots are too few"):
         weight_trajectory_dimension(weights_at(line(snapshots)))
 
 
@@ -127,7 +127,7 @@ def test_weights_of_different_models_are_refused() -> None:
 
 
 def test_a_path_that_does_not_move_has_no_dimension() -> None:
-    with pytest.raises(ValueError, match="coincide"):
+    with pytest.raises(ValueError, match="1 different snapshots"):
         weight_trajectory_dimension(weights_at(np.zeros((24, 1))))
 
 
@@ -142,7 +142,7 @@ def test_a_trial_has_its_dimension() -> None:
     assert (value.metric, value.layer, value.reason) == ("weight_trajectory_dimension", None, None)
 
 
-@pytest.mark.parametrize(("places", "why"), [(line(4), "too few"), (np.zeros((24, 1)), "coincide")])
+@pytest.mark.parametrize(("places", "why"), [(line(4), "too few"), (np.zeros((24, 1)), "1 different")])
 def test_a_trial_without_a_dimension_says_why(places: np.ndarray, why: str) -> None:
     (value,) = measure(traces_of(places))
     assert value.value is None
