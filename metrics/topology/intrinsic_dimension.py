@@ -14,10 +14,13 @@ from metrics.topology.point_cloud import (
     minimum_spanning_trees,
     neighbour_distances,
     pairwise_distances,
+    squared_distances,
+    without_duplicates,
 )
 
 GRIDE_SCALES = (2, 4, 8, 16, 32, 64)
 MLE_NEIGHBOURS = 20
+EQUALLY_FAR = 1e-9  # logarithms of ratios of distances below that are rounding
 PH_SIZES = 9
 PH_REPEATS = 5
 
@@ -27,7 +30,7 @@ def two_nn(points: np.ndarray, discard: float = 0.1) -> float:
 
     The ratio mu of the distances to the second and first neighbour is Pareto distributed with the dimension as
     exponent: the dimension is the slope through the origin of -log(1 - F(mu)) against log(mu), without the ``discard``
-    share of largest mu. Duplicates are merged first. It underestimates in high dimensions (10 -> 8.4 at 2000 points).
+    share of largest mu. Duplicates count once. It underestimates in high dimensions (10 -> 8.4 at 2000 points).
     Raises ValueError for fewer than 3 distinct points, or where all mu are 1 (a lattice).
     """
     if not 0 <= discard < 1:
@@ -39,17 +42,16 @@ def _two_nn(nearest: np.ndarray, discard: float = 0.1) -> float:
     log_mu = np.sort(np.log(nearest[:, 1] / nearest[:, 0]))
     kept = min(max(1, int(len(log_mu) * (1 - discard))), len(log_mu) - 1)  # F = 1 at the last point has no logarithm
     empirical = np.arange(1, kept + 1) / len(log_mu)
-    squares = float((log_mu[:kept] ** 2).sum())
-    if squares == 0:
+    if log_mu[kept - 1] < EQUALLY_FAR:
         raise ValueError("every point has its two nearest neighbours equally far: TwoNN is not defined")
-    return float(-(log_mu[:kept] * np.log1p(-empirical)).sum() / squares)
+    return float(-(log_mu[:kept] * np.log1p(-empirical)).sum() / (log_mu[:kept] ** 2).sum())
 
 
 def mle(points: np.ndarray, k: int = MLE_NEIGHBOURS) -> float:
     """The maximum-likelihood dimension (Levina & Bickel 2004) from ``k`` neighbours of each point, k >= 2.
 
     Each point's estimate is (k - 1) / sum(log(T_k / T_j)); they are combined by their harmonic mean (MacKay &
-    Ghahramani 2005), which is the likelihood's own. Duplicates are merged first. Raises ValueError for fewer than k + 1
+    Ghahramani 2005), which is the likelihood's own. Duplicates count once. Raises ValueError for fewer than k + 1
     distinct points, or where all neighbours are equally far.
     """
     if k < 2:
@@ -59,7 +61,7 @@ def mle(points: np.ndarray, k: int = MLE_NEIGHBOURS) -> float:
 
 def _mle(nearest: np.ndarray) -> float:
     inverse = float(np.log(nearest[:, -1:] / nearest[:, :-1]).mean())
-    if inverse == 0:
+    if inverse < EQUALLY_FAR:
         raise ValueError("every point has its neighbours equally far: the likelihood has no maximum")
     return 1 / inverse
 
@@ -68,8 +70,8 @@ def gride(points: np.ndarray, scales: Sequence[int] = GRIDE_SCALES) -> np.ndarra
     """The GRIDE dimension (Denti et al. 2022) at each scale, shape (scales,), float64.
 
     At scale s the ratio of the distances to neighbour s and neighbour s // 2 is used, and the dimension is the maximum
-    of its likelihood; scale 2 is TwoNN's ratio, larger scales see the cloud at larger distances. Duplicates are merged
-    first. Raises ValueError for a scale that is odd or less than 2, for fewer than s + 1 distinct points, or where all
+    of its likelihood; scale 2 is TwoNN's ratio, larger scales see the cloud at larger distances. Duplicates count
+    once. Raises ValueError for a scale that is odd or less than 2, for fewer than s + 1 distinct points, or where all
     ratios are 1.
     """
     if not scales:
@@ -88,7 +90,7 @@ def _gride(nearest: np.ndarray, scale: int) -> float:
     near, far = scale // 2, scale
     log_mu = np.log(nearest[:, far - 1] / nearest[:, near - 1])
     total = float(log_mu.sum())
-    if total == 0:
+    if total < EQUALLY_FAR * len(log_mu):
         raise ValueError(f"every point has neighbours {near} and {far} equally far: GRIDE is not defined")
 
     def derivative_times_d(d: float) -> float:
@@ -131,8 +133,7 @@ def persistent_homology_dimension(
 
 
 def _nearest(points: np.ndarray, k: int) -> np.ndarray:
-    cloud = distinct(points, at_least=k + 1, why=f"each needs {k} neighbours")
-    return neighbour_distances(pairwise_distances(cloud), k)
+    return neighbour_distances(without_duplicates(squared_distances(points)), k)
 
 
 def measure(observation: Observation) -> Iterator[Value]:
@@ -140,11 +141,11 @@ def measure(observation: Observation) -> Iterator[Value]:
     clouds = observation.hidden_states
 
     @cache
-    def distances(layer: int) -> np.ndarray:
-        return pairwise_distances(distinct(clouds[layer], at_least=2, why="a distance needs two"))
+    def squares(layer: int) -> np.ndarray:
+        return without_duplicates(squared_distances(clouds[layer]))
 
     def by_neighbours(name: str, k: int, estimate: Callable[[np.ndarray], float]) -> Iterator[Value]:
-        return per_layer((name,), clouds, lambda layer, _: [estimate(neighbour_distances(distances(layer), k))])
+        return per_layer((name,), clouds, lambda layer, _: [estimate(neighbour_distances(squares(layer), k))])
 
     yield from by_neighbours("twonn_dimension", 2, _two_nn)
     yield from by_neighbours("mle_dimension", MLE_NEIGHBOURS, _mle)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+CLOSE = 1e-4  # of the squared norms: there squared distances by inner products are right to 1e-12
+SMALLEST = 1e-280  # squared norms below that have few digits left
+MANY_CLOSE = 0.05  # of the pairs; then all are done coordinate by coordinate
+
 
 def validated(points: np.ndarray, *, at_least: int = 2) -> np.ndarray:
     """``points`` as a float64 array (points, dimensions).
@@ -52,14 +56,39 @@ def spread(points: np.ndarray, count: int) -> np.ndarray:
 
 
 def pairwise_distances(points: np.ndarray) -> np.ndarray:
-    """Euclidean distances (points, points), float64; 25 ms for 512 points in 512 dimensions on one core.
+    """Euclidean distances (points, points), float64; 20 ms for 512 points in 512 dimensions on one core.
 
-    Differences are taken coordinate by coordinate, not by the inner products of a BLAS, which lose the digits of points
-    that lie close. Raises ValueError as :func:`validated`.
+    Differences are taken coordinate by coordinate. Raises ValueError as :func:`validated`.
     """
     from scipy.spatial.distance import pdist, squareform
 
     return squareform(pdist(validated(points)))
+
+
+def squared_distances(points: np.ndarray) -> np.ndarray:
+    """Squares of the Euclidean distances (points, points), float64, right to 1e-11.
+
+    By inner products, a quarter of the time of :func:`pairwise_distances`. These lose the digits of points that lie
+    close to each other for their distance from the mean, so such pairs are done again; duplicates have exactly 0.
+    Raises ValueError as :func:`validated`.
+    """
+    from scipy.spatial.distance import pdist, squareform
+
+    cloud = validated(points)
+    moved = cloud - cloud.mean(axis=0)
+    norms = np.einsum("ij,ij->i", moved, moved)
+    if not SMALLEST < norms.max() < np.inf:
+        return squareform(pdist(cloud, "sqeuclidean"))
+    both = np.add.outer(norms, norms)
+    squares = moved @ moved.T
+    squares *= -2
+    squares += both
+    first, second = np.nonzero(np.triu(squares <= CLOSE * both, 1))
+    if len(first) > MANY_CLOSE * both.size:
+        return squareform(pdist(cloud, "sqeuclidean"))
+    squares[first, second] = squares[second, first] = ((cloud[first] - cloud[second]) ** 2).sum(axis=1)
+    np.fill_diagonal(squares, 0.0)
+    return squares
 
 
 def distance_scale(points: np.ndarray) -> float:
@@ -75,17 +104,20 @@ def distance_scale(points: np.ndarray) -> float:
     return scale
 
 
-def neighbour_distances(distances: np.ndarray, k: int) -> np.ndarray:
-    """Distances (points, k) to the k nearest neighbours, ascending. distances: (points, points) of distinct points.
+def without_duplicates(distances: np.ndarray) -> np.ndarray:
+    """Distances (points, points), or their squares, of the points that do not repeat an earlier one."""
+    kept = ~np.tril(distances == 0, -1).any(axis=1)
+    return distances if kept.all() else distances[np.ix_(kept, kept)]
 
-    Raises ValueError where there are no k neighbours, or two points lie closer than floating point can tell.
+
+def neighbour_distances(squares: np.ndarray, k: int) -> np.ndarray:
+    """Distances (points, k) to the k nearest neighbours, ascending. squares: of the distances of distinct points.
+
+    Raises ValueError where there are no k neighbours.
     """
-    if len(distances) <= k:
-        raise ValueError(f"{len(distances)} distinct points are too few for {k} neighbours each")
-    nearest = np.sort(np.partition(distances, k, axis=1)[:, : k + 1], axis=1)[:, 1:]
-    if not nearest[:, 0].all():
-        raise ValueError("distinct points lie closer than floating point can tell")
-    return nearest
+    if len(squares) <= k:
+        raise ValueError(f"{len(squares)} distinct points are too few for {k} neighbours each")
+    return np.sqrt(np.sort(np.partition(squares, k, axis=1)[:, : k + 1], axis=1)[:, 1:])
 
 
 def minimum_spanning_trees(distances: np.ndarray, members: np.ndarray | None = None) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.spatial.distance import pdist, squareform
 
 from metrics.topology.point_cloud import (
     centred,
@@ -18,7 +19,9 @@ from metrics.topology.point_cloud import (
     neighbour_distances,
     pairwise_distances,
     spread,
+    squared_distances,
     validated,
+    without_duplicates,
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -183,13 +186,14 @@ def test_neighbour_distances_are_the_smallest_of_each_row(seed: int, points: int
     k = data.draw(st.integers(1, points - 1))
     distances = pairwise_distances(cloud_of(seed, points))
     expected = [sorted(row[:i].tolist() + row[i + 1 :].tolist())[:k] for i, row in enumerate(distances)]
-    assert neighbour_distances(distances, k).tolist() == expected
+    np.testing.assert_allclose(neighbour_distances(distances**2, k), expected, rtol=1e-15)
 
 
 @pytest.mark.parametrize("k", [1, 2, 20, 200])
 def test_neighbours_are_ascending_in_large_clouds_too(k: int) -> None:
     distances = pairwise_distances(cloud_of(0, 300))
-    assert neighbour_distances(distances, k).tolist() == np.sort(distances, axis=1)[:, 1 : k + 1].tolist()
+    expected = np.sort(distances, axis=1)[:, 1 : k + 1]
+    np.testing.assert_allclose(neighbour_distances(distances**2, k), expected, rtol=1e-15)
 
 
 def test_a_point_is_not_its_own_neighbour() -> None:
@@ -197,9 +201,42 @@ def test_a_point_is_not_its_own_neighbour() -> None:
         neighbour_distances(pairwise_distances(cloud_of(0, 5)), 5)
 
 
-def test_neighbours_without_a_distance_are_refused() -> None:
-    with pytest.raises(ValueError, match="floating point"):
-        neighbour_distances(pairwise_distances(np.array([[0.0], [1e-200], [1]])), 1)
+@given(seed=seeds, points=st.integers(2, 60), dimensions=st.integers(1, 20), shift=st.sampled_from([0, 1, 1e4]))
+def test_squares_by_inner_products_are_those_of_the_distances(
+    seed: int, points: int, dimensions: int, shift: float
+) -> None:
+    cloud = cloud_of(seed, points, dimensions) + shift
+    expected = pairwise_distances(cloud) ** 2
+    np.testing.assert_allclose(squared_distances(cloud), expected, rtol=1e-10 * (1 + shift**2), atol=0)
+
+
+@pytest.mark.parametrize("apart", [1e-3, 1e-6, 1e-9, 1e-12])
+@pytest.mark.parametrize("share", [0.05, 0.9])
+def test_points_that_lie_close_keep_their_digits(apart: float, share: float) -> None:
+    """A few of them, and so many that all distances are taken coordinate by coordinate."""
+    cloud = cloud_of(0, 100, 5)
+    close = round(share * len(cloud))
+    cloud[:close] = cloud[0] + apart * cloud_of(1, close, 5)
+    np.testing.assert_allclose(squared_distances(cloud), pairwise_distances(cloud) ** 2, rtol=1e-9, atol=0)
+
+
+def test_squares_are_symmetric_with_nothing_on_the_diagonal_and_between_duplicates() -> None:
+    cloud = np.vstack([cloud_of(0, 50, 7)] * 2)
+    squares = squared_distances(cloud)
+    assert np.array_equal(squares, squares.T)
+    assert (squares == 0).sum() == 4 * 50
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e-160, 1e200])
+def test_squares_that_leave_floating_point_are_as_scipys(factor: float) -> None:
+    cloud = factor * cloud_of(0)
+    assert squared_distances(cloud).tolist() == squareform(pdist(cloud, "sqeuclidean")).tolist()
+
+
+def test_without_duplicates_the_first_of_each_stay() -> None:
+    distances = pairwise_distances(np.array([[2.0], [0], [2], [5], [0]]))
+    assert without_duplicates(distances).tolist() == [[0, 2, 3], [2, 0, 5], [3, 5, 0]]
+    assert without_duplicates(distances[:2, :2]).tolist() == [[0, 2], [2, 0]]
 
 
 @given(seed=seeds, points=st.integers(2, 40), dimensions=st.integers(1, 8))
