@@ -18,7 +18,7 @@ lint: .venv/installed-test
 benchmark: .venv/installed-test
 	$(BIN)/python benchmarks/flops.py
 	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/topology.py --large
+	$(BIN)/python benchmarks/topology.py
 	$(BIN)/python benchmarks/orchestration.py
 
 .venv/installed: setup.cfg constraints.txt

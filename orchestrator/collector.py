@@ -145,6 +145,8 @@ class Collector:
     def _watch(self, trial: PlannedTrial) -> _Watched:
         watched = self.watched[trial.trial_id] = _Watched(trial, TrialBoard.open(self.store, trial.config))
         self._submit(watched)
+        for step in self.store.observable_steps(trial.trial_id) - watched.submitted:  # only its trace is left
+            self._observed(trial.config, step)
         return watched
 
     def _submit(self, watched: _Watched) -> None:

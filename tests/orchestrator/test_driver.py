@@ -62,6 +62,21 @@ def test_a_lost_measurement_is_made_again_and_equal(store_copy: Path) -> None:
     pd.testing.assert_frame_equal(after, before)
 
 
+def test_a_lost_pair_is_measured_again_from_what_is_kept_of_a_checkpoint_that_is_gone(store_copy: Path) -> None:
+    before = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
+    store = Store.existing(str(store_copy))
+    trial = store.trial_ids()[0]
+    for step in (2, 4):
+        name = f"step-{step:08d}"
+        body = (store.trial(trial) / "measurements").read_json(f"{name}.json")
+        body["measurements"] = {key: one for key, one in body["measurements"].items() if "linear_cka" not in key}
+        (store.trial(trial) / "measurements").write_json(f"{name}.json", body)
+        shutil.rmtree(store_copy / "trials" / trial / "checkpoints" / name)
+    assert sweep.main(["run", "quickstart", "--store", str(store_copy), *FINISHED]) == 0
+    after = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
+    pd.testing.assert_frame_equal(after, before)
+
+
 def test_damaged_and_lost_files_of_a_finished_sweep_are_named_and_made_again_equal(
     store_copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
