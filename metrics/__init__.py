@@ -15,8 +15,11 @@ def registry() -> dict[str, Metric]:
     """All metrics by name. Imports no torch, so that planning stays quick."""
     modules = pkgutil.walk_packages(__path__, f"{__name__}.")
     contents = (vars(importlib.import_module(module.name)).values() for module in modules)
-    found = [value for values in contents for value in values if isinstance(value, Metric)]
-    return {metric.name: metric for metric in sorted(found, key=lambda metric: metric.name)}
+    found = {value for values in contents for value in values if isinstance(value, Metric)}
+    named = {metric.name: metric for metric in sorted(found, key=lambda metric: metric.name)}
+    if len(named) < len(found):
+        raise ValueError(f"two metrics share a name: {', '.join(sorted(metric.key for metric in found))}")
+    return named
 
 
 def of_kind(kind: Kind, names: Iterable[str]) -> tuple[str, ...]:

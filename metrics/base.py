@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,7 @@ class Diagram:
     scale: float
 
 
+ACROSS_STEPS, ACROSS_SEEDS = "/across_steps", "/across_seeds"  # how the names of a pair's values end
 Kind = Literal["checkpoint", "pair", "trajectory"]
 
 
@@ -54,6 +55,10 @@ class Metric:
     description: str
     measure: Callable[..., Iterable[Any]]
     kind: Kind = "checkpoint"
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"metric {self.name}: kind={self.kind!r} is none of {', '.join(get_args(Kind))}")
 
     @property
     def key(self) -> str:

@@ -12,9 +12,9 @@ import numpy as np
 
 import metrics
 from metrics import diagrams, trace
-from metrics.base import Diagram, Metric
+from metrics.base import ACROSS_SEEDS, ACROSS_STEPS, Diagram, Metric
 from metrics.probe import Observation, ProbeSet, observe
-from metrics.trace import Trace
+from metrics.trace import Kept, Trace
 from trainables import checkpoint, models
 from trainables import tokenizers as tokenizing
 from trainables.config import TrialConfig
@@ -73,24 +73,32 @@ class Measurer:
 
     def compare(self, first: Checkpoint, second: Checkpoint, names: Iterable[str]) -> list[Measurement]:
         """Metrics of a pair; the values' names say whether it is ``across_steps`` of one trial or ``across_seeds``."""
-        pair = [Trace(self._traced(one, trace.HIDDEN_STATES), np.empty(0)) for one in (first, second)]
-        across = "across_steps" if first.config == second.config else "across_seeds"
+        pair = [self._kept(one) for one in (first, second)]
+        for kept in pair:  # what is damaged is made again here, not within a metric, for which a ValueError is no value
+            _ = kept.hidden_states
+        across = ACROSS_STEPS if first.config == second.config else ACROSS_SEEDS
         found = [_measured(metrics.registry()[name], *pair)[0] for name in names]
         for one in found:
-            one["values"] = [[f"{name}/{across}", *rest] for name, *rest in one["values"]]
+            one["values"] = [[name + across, *rest] for name, *rest in one["values"]]
         return found
 
     def follow(self, path: Sequence[Checkpoint], names: Iterable[str]) -> list[Measurement]:
         """Metrics of a trial's trajectory, ``path`` being its checkpoints by step."""
-        traces = [Trace(np.empty(0), self._traced(one, trace.WEIGHTS)) for one in path]
+        traces = [self._kept(one) for one in path]
+        for kept in traces:
+            _ = kept.weights
         return [_measured(metrics.registry()[name], traces)[0] for name in names]
 
-    def _traced(self, one: Checkpoint, name: str) -> np.ndarray:
+    def _kept(self, one: Checkpoint) -> Kept:
+        return Kept(one.trial, one.step, lambda: self._remake(one))
+
+    def _remake(self, one: Checkpoint) -> None:
         try:
-            return trace.read(one.trial, one.step, name)
-        except (CorruptFileError, FileNotFoundError):
-            Trace.of(self._observe(one)).keep(one.trial, one.step)
-            return trace.read(one.trial, one.step, name)
+            observation = self._observe(one)
+        except CorruptFileError as error:
+            trace.set_aside(one.trial, one.step)
+            raise CorruptFileError(f"{error} (of the checkpoint no whole trace is left either)") from error
+        Trace.of(observation).keep(one.trial, one.step)
 
     def _observe(self, one: Checkpoint) -> Observation:
         try:
@@ -118,6 +126,8 @@ def _measured(metric: Metric, *inputs: Any) -> tuple[Measurement, list[Diagram]]
             if number is not None and not np.isfinite(number):
                 number, why = None, f"the value is {number}"
             values.append([value.metric, None if value.layer is None else int(value.layer), number, why])
+    except CorruptFileError:
+        raise
     except Exception:
         status, reason, values, kept = "failed", traceback.format_exc(), [], []
     measurement = {

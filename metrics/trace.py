@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from metrics.probe import Observation
 from trainables.checkpoint import committed_steps, step_name
-from trainables.storage import Folder
+from trainables.storage import MANIFEST, CorruptFileError, Folder
 
 TRACES, HIDDEN_STATES, WEIGHTS = "traces", "hidden_states.safetensors", "weights.safetensors"
 PROJECTED_DIMENSIONS = 4096  # distances within about sqrt(1 / 8192) = 1 % of the weights'
@@ -27,7 +27,8 @@ class Trace:
 
     @classmethod
     def of(cls, observation: Observation) -> Trace:
-        return cls(observation.hidden_states.astype(np.float32), project(observation.weights))
+        """Also of weights that hold NaN, whose projection then does, too."""
+        return cls(observation.hidden_states.astype(np.float32), _sketch(observation.weights, PROJECTED_DIMENSIONS, 0))
 
     def keep(self, trial: Folder, step: int) -> None:
         """Write it beside the trial's checkpoints: 7 MB for a pythia-70m at 512 points."""
@@ -45,6 +46,11 @@ def folder(trial: Folder, step: int) -> Folder:
 def kept_steps(trial: Folder) -> list[int]:
     """The steps whose trace is kept, ascending."""
     return committed_steps(trial, TRACES)
+
+
+def set_aside(trial: Folder, step: int) -> None:
+    """A damaged trace no longer counts as one."""
+    folder(trial, step).delete(MANIFEST)
 
 
 def read(trial: Folder, step: int, name: str) -> np.ndarray:
@@ -67,6 +73,13 @@ def project(weights: Mapping[str, np.ndarray], dimensions: int = PROJECTED_DIMEN
         raise ValueError("there are no weights to project")
     if dimensions > 2**15:
         raise ValueError(f"dimensions={dimensions}: a coordinate and a sign are drawn as 16 bits, so at most {2**15}")
+    sketch = _sketch(weights, dimensions, seed)
+    if not np.isfinite(sketch).all():
+        raise ValueError("the weights hold NaN or infinite entries")
+    return sketch
+
+
+def _sketch(weights: Mapping[str, np.ndarray], dimensions: int, seed: int) -> np.ndarray:
     sketch = np.zeros(dimensions)
     for name, weight in weights.items():
         flat = weight.reshape(-1)
@@ -75,8 +88,31 @@ def project(weights: Mapping[str, np.ndarray], dimensions: int = PROJECTED_DIMEN
             rng = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode()), first]))
             cells = rng.integers(0, 2 * dimensions, len(part), dtype=np.uint16)  # a coordinate and, lowest bit, a sign
             sums = np.bincount(cells, part, minlength=2 * dimensions)
-            with np.errstate(invalid="ignore"):  # infinities, which are found below
+            with np.errstate(invalid="ignore"):  # infinities of both signs are NaN
                 sketch += sums[::2] - sums[1::2]
-    if not np.isfinite(sketch).all():
-        raise ValueError("the weights hold NaN or infinite entries")
     return sketch
+
+
+class Kept:
+    """A :class:`Trace` in the store, whose arrays are read when they are asked for, each time anew.
+
+    ``remake`` writes the trace again where it is gone or damaged.
+    """
+
+    def __init__(self, trial: Folder, step: int, remake: Callable[[], None]) -> None:
+        self._trial, self._step, self._remake = trial, step, remake
+
+    @property
+    def hidden_states(self) -> np.ndarray:
+        return self._read(HIDDEN_STATES)
+
+    @property
+    def weights(self) -> np.ndarray:
+        return self._read(WEIGHTS)
+
+    def _read(self, name: str) -> np.ndarray:
+        try:
+            return read(self._trial, self._step, name)
+        except (CorruptFileError, FileNotFoundError):
+            self._remake()
+            return read(self._trial, self._step, name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import metrics
 from orchestrator import requests
 from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines
-from orchestrator.plan import PlannedTrial, others
+from orchestrator.plan import PlannedTrial, others, paired
 from orchestrator.progress import Counts, Display
 from orchestrator.requests import Request, prescribed_steps
 from orchestrator.spec import Sweep
@@ -38,9 +38,11 @@ class _Watched:
 class _Pairs:
     """Which pairs of checkpoints there are to measure, and which checkpoints have been observed in this run or before.
 
-    still_to_come: pairs of which a checkpoint was not there when the run began.
+    peers: every trial that may be one of a pair, by id; still_to_come: pairs of which a checkpoint was not there when
+    the run began.
     """
 
+    peers: dict[str, TrialConfig]
     of_checkpoint: dict[tuple[str, int], list[Request]]
     observed: set[tuple[str, int]]
     still_to_come: int
@@ -48,17 +50,17 @@ class _Pairs:
     @classmethod
     def of(cls, store: Store, planned: Sequence[PlannedTrial], names: tuple[str, ...]) -> _Pairs:
         configs = [trial.config for trial in planned]
-        peers = [*configs, *others(store, configs)]
-        there = {(peer.trial_id, step) for peer in peers for step in store.observable_steps(peer.trial_id)}
+        peers = {peer.trial_id: peer for peer in (*configs, *others(store, configs))}
+        there = {(trial_id, step) for trial_id in peers for step in store.observable_steps(trial_id)}
         of_checkpoint: dict[tuple[str, int], list[Request]] = {}
         still_to_come = 0
         ours, to_do = {one.trial_id for one in configs}, {one.trial_id for one in planned if one.action != "done"}
-        for pair in requests.pairs(peers, names):
-            if pair.other is not None and pair.trial_id in ours:
+        for pair in requests.pairs(peers.values(), names):
+            if pair.other is not None and ours & {pair.trial_id, pair.other[0]}:
                 of_checkpoint.setdefault(pair.checkpoint, []).append(pair)
                 of_checkpoint.setdefault(pair.other, []).append(pair)
                 still_to_come += not {pair.checkpoint, pair.other} <= there
-        return cls(of_checkpoint, {one for one in there if one[0] not in to_do}, still_to_come)
+        return cls(peers, of_checkpoint, {one for one in there if one[0] not in to_do}, still_to_come)
 
     def with_observed(self, checkpoint: tuple[str, int]) -> list[Request]:
         """The pairs of a checkpoint, now observed, with others that have been."""
@@ -143,11 +145,19 @@ class Collector:
                 self.running.append(self._watch(trial))
 
     def _watch(self, trial: PlannedTrial) -> _Watched:
-        watched = self.watched[trial.trial_id] = _Watched(trial, TrialBoard.open(self.store, trial.config))
+        watched = self.watched[trial.trial_id] = _Watched(
+            trial, TrialBoard.open(self.store, trial.config, trial.unmeasured)
+        )
         self._submit(watched)
         for step in self.store.observable_steps(trial.trial_id) - watched.submitted:  # only its trace is left
             self._observed(trial.config, step)
+        trajectory = requests.trajectory(trial.config, self.sweep.metrics)
+        if trial.action == "measure" and trajectory and not self._is_whole(trial.config):
+            self._request(trajectory)  # it never will be, and the evaluator says so
         return watched
+
+    def _is_whole(self, config: TrialConfig) -> bool:
+        return set(prescribed_steps(config)) <= self.store.observable_steps(config.trial_id)
 
     def _submit(self, watched: _Watched) -> None:
         config = watched.planned.config
@@ -168,7 +178,7 @@ class Collector:
         self._asked.add(wanted)
         for lacking in requests.missing(self.store, [wanted]):
             if wanted.trial_id not in self.watched:
-                self._watch(next(one for one in self.planned if one.trial_id == wanted.trial_id)).training = False
+                self._watch(paired(self.pairs.peers[wanted.trial_id], (), self.store)).training = False
             self.watched[wanted.trial_id].in_evaluation += 1
             self.pool.submit(lacking)
 
@@ -186,12 +196,12 @@ class Collector:
         watched = self.watched[request.trial_id]
         watched.board.add_measurements(request.step, measured.measurements)
         watched.in_evaluation -= 1
-        ok = [one for one in measured.measurements if one["status"] != "failed"]
-        if ok and metrics.of_kind("checkpoint", request.metrics):
+        there = request.step in self.store.observable_steps(request.trial_id)  # even if a metric of it failed
+        if there and metrics.of_kind("checkpoint", request.metrics):
             self._observed(watched.planned.config, request.step)
         if not watched.training and not watched.in_evaluation:
             watched.board.close()
-        if len(ok) < len(measured.measurements):
+        if any(one["status"] == "failed" for one in measured.measurements):
             self._failed.append(measured)
 
     def _counts(self) -> Counts:

@@ -47,6 +47,12 @@ def failed_lines(outcomes: Iterable[Measured]) -> list[str]:
     return lines
 
 
+def unmeasured(name: str, status: str, reason: str) -> dict[str, Any]:
+    """The record of a metric without a value."""
+    version = metrics.registry()[name].version
+    return {"metric": name, "version": version, "status": status, "reason": reason, "seconds": 0.0, "values": []}
+
+
 class Evaluator:
     """The actor: keeps the probe set of each token store, measures, and writes to the store itself."""
 
@@ -67,11 +73,21 @@ class Evaluator:
             found = measurer.compare(self._at(*request.other), self._at(*request.checkpoint), request.metrics)
             found = [{**one, "other": list(request.other)} for one in found]
         elif metrics.of_kind("trajectory", request.metrics):
-            path = [self._at(request.trial_id, step) for step in prescribed_steps(config)]
-            found = measurer.follow(path, request.metrics)
+            found = self._follow(measurer, config, request)
         else:
             found = measurer.measure(self._at(*request.checkpoint), request.metrics)
         self.store.add_measurements(request.trial_id, request.step, found)
+        return found
+
+    def _follow(self, measurer: Any, config: TrialConfig, request: Request) -> list[dict[str, Any]]:
+        steps = prescribed_steps(config)
+        gone = sorted(set(steps) - self.store.observable_steps(request.trial_id))
+        if gone:
+            reason = f"of the checkpoints at steps {', '.join(map(str, gone))} nothing is left"
+            return [unmeasured(name, "skipped", reason) for name in request.metrics]
+        found: list[dict[str, Any]] = measurer.follow(
+            [self._at(request.trial_id, step) for step in steps], request.metrics
+        )
         return found
 
     def _at(self, trial_id: str, step: int) -> Any:
@@ -175,18 +191,8 @@ class EvaluatorPool:
         except Exception as error:
             cause = getattr(error, "cause", None) or error
             reason = f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
-        failed = [
-            {
-                "metric": name,
-                "version": metrics.registry()[name].version,
-                "status": "failed",
-                "reason": reason,
-                "seconds": 0.0,
-                "values": [],
-                **({"other": list(request.other)} if request.other else {}),
-            }
-            for name in request.metrics
-        ]
+        other = {"other": list(request.other)} if request.other else {}
+        failed = [unmeasured(name, "failed", reason) | other for name in request.metrics]
         with contextlib.suppress(OSError):  # where the store cannot be written, the message says so all the same
             self.store.add_measurements(request.trial_id, request.step, failed)
         return failed

@@ -87,14 +87,26 @@ def unknown_metrics(store: Store) -> list[str]:
 
 
 def _plan_trials(
-    configs: Iterable[TrialConfig], peers: Sequence[TrialConfig], names: tuple[str, ...], store: Store
+    configs: Sequence[TrialConfig], peers: Sequence[TrialConfig], names: tuple[str, ...], store: Store
 ) -> list[PlannedTrial]:
     there = {(peer.trial_id, step) for peer in peers for step in store.observable_steps(peer.trial_id)}
     pairs: dict[str, list[Request]] = {}
     for request in requests.pairs(peers, names):
         if request.checkpoint in there and request.other in there:
             pairs.setdefault(request.trial_id, []).append(request)
-    return [_plan_trial(config, names, pairs.get(config.trial_id, []), store) for config in configs]
+    planned = [_plan_trial(config, names, pairs.pop(config.trial_id, []), store) for config in configs]
+    ours = {config.trial_id for config in configs}
+    for peer in peers:  # higher seeds, which are not of this sweep, file their pairs with ours
+        with_ours = [one for one in pairs.get(peer.trial_id, []) if one.other is not None and one.other[0] in ours]
+        if lacking := requests.missing(store, with_ours):
+            planned.append(paired(peer, tuple(lacking), store))
+    return planned
+
+
+def paired(config: TrialConfig, unmeasured: tuple[Request, ...], store: Store) -> PlannedTrial:
+    """A trial of which nothing is to be done but to measure it beside others."""
+    steps = tuple(committed_steps(store.trial(config.trial_id)))
+    return PlannedTrial(config, "measure", "to measure beside another seed", config.steps, steps, unmeasured)
 
 
 def _plan_trial(config: TrialConfig, names: tuple[str, ...], pairs: list[Request], store: Store) -> PlannedTrial:
@@ -104,7 +116,8 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], pairs: list[Request
     steps = tuple(committed_steps(folder))
     trajectory = requests.trajectory(config, names)
     wanted = [requests.of_checkpoint(config, step, names) for step in sorted({*steps, *prescribed})]
-    unmeasured = tuple(requests.missing(store, [*wanted, *pairs, *([trajectory] if trajectory else [])]))
+    lacking = requests.missing(store, [*wanted, *pairs, *([trajectory] if trajectory else [])])
+    unmeasured = tuple(one for one in lacking if one.step in steps or not _was_measured_before(store, one))
     lost = [one.step for one in unmeasured if one.step not in steps and metrics.of_kind("checkpoint", one.metrics)]
     if status is not None and status.state == "done" and config.steps in steps and not lost:
         if not unmeasured:
@@ -123,6 +136,16 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], pairs: list[Request
     else:
         reason = "not in the store yet"
     return PlannedTrial(config, "train", reason, from_step, steps, unmeasured)
+
+
+def _was_measured_before(store: Store, request: Request) -> bool:
+    """Whether a checkpoint, now gone, was measured by other metrics: a new one sees just the checkpoints that are kept,
+    and nothing is trained again for it. What failed, and what was never measured, is."""
+    if not metrics.of_kind("checkpoint", request.metrics):
+        return False
+    have = store.read_measurements(request.trial_id, request.step)
+    known = [have.get(metrics.registry()[name].key, {}).get("status") for name in request.metrics]
+    return "failed" not in known and any(one["status"] == "ok" for one in have.values())
 
 
 def _labels(store: Store, request: Request) -> Iterator[str]:

@@ -36,7 +36,7 @@ def prescribed_steps(config: TrialConfig) -> list[int]:
 
 
 def of_checkpoint(config: TrialConfig, step: int, names: Iterable[str]) -> Request:
-    """The metrics of a checkpoint alone; none of the names may be one."""
+    """Those of the metrics named that are of one checkpoint; perhaps none."""
     return Request(config.trial_id, step, metrics.of_kind("checkpoint", names))
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from rich.box import SIMPLE
 from rich.table import Table
 
+from metrics.base import ACROSS_SEEDS, ACROSS_STEPS
 from orchestrator.store import RESULTS, Status, Store
 from trainables.config import TrialConfig
 
@@ -69,7 +70,8 @@ def _rows(store: Store, trial_id: str) -> Iterator[dict[str, Any]]:
             other_trial, other_step = one.get("other") or (None, None)
             about = {"metric_version": one["version"], "seconds": one["seconds"]}
             about |= {"other_trial": other_trial, "other_step": other_step}
-            values = one["values"] or [[one["metric"], None, None, one["reason"]]]
+            across = "" if other_trial is None else ACROSS_STEPS if other_trial == trial_id else ACROSS_SEEDS
+            values = one["values"] or [[one["metric"] + across, None, None, one["reason"]]]
             for metric, layer, value, reason in values:
                 status = one["status"] if one["status"] != "ok" or value is not None else "skipped"
                 yield {
@@ -112,9 +114,12 @@ def newest(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_budget(store: Store, frame: pd.DataFrame) -> pd.DataFrame:
-    """Values at the last step of each trial that is done, layers of one metric averaged: a row per trial and metric."""
+    """Values at the last step of each trial that is done: a row per trial and metric, the mean over blocks.
+
+    The embeddings, layer 0, are left out: repeated tokens give them another shape, whose changes drown the blocks'.
+    """
     done = {trial: status.step for trial in store.trial_ids() if (status := store.read_status(trial)) and _done(status)}
-    last = newest(frame[frame["step"] == frame["trial"].map(done)])
+    last = newest(frame[(frame["step"] == frame["trial"].map(done)) & ~(frame["layer"] == 0).fillna(False)])
     keys = ["model", "budget_flops", "seed", "trial", "step", "tokens", "metric"]
     return last.groupby(keys, as_index=False)["value"].mean()
 
@@ -141,7 +146,9 @@ def by_budget(final: pd.DataFrame) -> pd.DataFrame:
 
 def rich_table(summary: pd.DataFrame) -> Table:
     """The summary for people: mean ± standard deviation over seeds."""
-    table = Table(title="by budget: mean ± standard deviation over seeds; layers averaged, topology scaled", box=SIMPLE)
+    table = Table(
+        title="by budget: mean ± standard deviation over seeds; mean over blocks, topology scaled", box=SIMPLE
+    )
     metrics = [name for name in HEADLINES if (name, "mean") in summary.columns]
     for heading in ("model", "budget", "trials", "steps", "tokens", *(HEADLINES[name] for name in metrics)):
         table.add_column(heading, justify="left" if heading == "model" else "right")

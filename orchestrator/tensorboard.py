@@ -21,6 +21,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from metrics import diagrams
 from orchestrator.figures import pictures
+from orchestrator.requests import Request
 from orchestrator.store import TENSORBOARD, Store, measurement_key
 from trainables.checkpoint import CHECKPOINTS
 from trainables.config import TrialConfig
@@ -56,16 +57,18 @@ class TrialBoard:
     _writer: EventFileWriter | None = None
 
     @classmethod
-    def open(cls, store: Store, config: TrialConfig) -> TrialBoard:
+    def open(cls, store: Store, config: TrialConfig, unmeasured: Iterable[Request] = ()) -> TrialBoard:
+        """A new run with all that is in the store, but for what is about to be measured again."""
         directory = log_directory(store) / config.trial_id
         shutil.rmtree(directory, ignore_errors=True)
         board = cls(store, config, directory)
         board._write(summary_v2.hparams_pb(hyperparameters(config), trial_id=config.trial_id), 0, time.time())
+        again = {(one.step, measurement_key(name, one.other)) for one in unmeasured for name in one.metrics}
         for step in store.measured_steps(config.trial_id):
             known = store.read_measurements(config.trial_id, step).values()
             by_version = sorted(known, key=lambda one: int(one["version"]))
             newest = {measurement_key(one["metric"], one.get("other")): one for one in by_version}
-            board.add_measurements(step, newest.values())
+            board.add_measurements(step, [one for key, one in newest.items() if (step, key) not in again])
         return board
 
     def follow(self) -> int:

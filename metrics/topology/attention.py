@@ -21,10 +21,13 @@ def graph_features(attention: np.ndarray, thresholds: np.ndarray) -> dict[str, n
 
     attention: (..., T, T), weights in [0, 1], a token's own being no edge; thresholds: (K,). Returns int64 arrays
     (..., K): ``edges`` E, ``components`` C, ``cycles`` E - T + C and ``euler_characteristic`` T - E. Raises ValueError
-    for an array that is not square in its last two axes, or has no token, NaN or weights outside [0, 1].
+    for an array that is not square in its last two axes, or has no token, NaN or weights outside [0, 1], and for NaN
+    among the thresholds.
     """
     graphs = _undirected(attention)
     levels = np.asarray(thresholds, dtype=np.float64)
+    if np.isnan(levels).any():
+        raise ValueError("the thresholds hold NaN")
     tokens, heads = graphs.shape[-1], graphs.shape[:-2]
     above = graphs[..., *np.triu_indices(tokens, 1)]
     edges = _reaching(above, levels)

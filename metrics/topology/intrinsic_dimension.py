@@ -14,7 +14,9 @@ from metrics.topology.point_cloud import (
     minimum_spanning_trees,
     neighbour_distances,
     pairwise_distances,
+    scaled,
     squared_distances,
+    validated,
     without_duplicates,
 )
 
@@ -74,7 +76,7 @@ def gride(points: np.ndarray, scales: Sequence[int] = GRIDE_SCALES) -> np.ndarra
     once. Raises ValueError for a scale that is odd or less than 2, for fewer than s + 1 distinct points, or where all
     ratios are 1.
     """
-    if not scales:
+    if not len(scales):
         raise ValueError("GRIDE needs at least one scale")
     for scale in scales:
         if scale < 2 or scale % 2:
@@ -114,7 +116,7 @@ def persistent_homology_dimension(
     different numbers from 2 to the number of distinct points, or m >= 1 (lifetimes that grow as fast as their number).
     """
     cloud = distinct(points, at_least=3, why="their number is varied")
-    default = np.linspace(len(cloud) / 5, len(cloud), PH_SIZES).round()
+    default = np.linspace(max(2, len(cloud) / 5), len(cloud), PH_SIZES).round()
     counts = np.unique(np.asarray(default if sizes is None else sizes, dtype=np.int64))
     if len(counts) < 2 or counts[0] < 2 or counts[-1] > len(cloud):
         raise ValueError(f"sizes={counts.tolist()}: needs at least two different sizes from 2 to {len(cloud)} points")
@@ -133,7 +135,7 @@ def persistent_homology_dimension(
 
 
 def _nearest(points: np.ndarray, k: int) -> np.ndarray:
-    return neighbour_distances(without_duplicates(squared_distances(points)), k)
+    return neighbour_distances(without_duplicates(squared_distances(scaled(validated(points)))), k)
 
 
 def measure(observation: Observation) -> Iterator[Value]:
@@ -142,7 +144,7 @@ def measure(observation: Observation) -> Iterator[Value]:
 
     @cache
     def squares(layer: int) -> np.ndarray:
-        return without_duplicates(squared_distances(clouds[layer]))
+        return without_duplicates(squared_distances(scaled(validated(clouds[layer]))))
 
     def by_neighbours(name: str, k: int, estimate: Callable[[np.ndarray], float]) -> Iterator[Value]:
         return per_layer((name,), clouds, lambda layer, _: [estimate(neighbour_distances(squares(layer), k))])

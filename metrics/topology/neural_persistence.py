@@ -103,7 +103,7 @@ def _validated(matrix: np.ndarray) -> np.ndarray:
 def _largest(weights: Sequence[np.ndarray]) -> float:
     if not len(weights):
         raise ValueError("neural persistence needs at least one weight matrix")
-    ends = [(np.max(matrix, initial=0.0), np.min(matrix, initial=0.0)) for matrix in weights]
+    ends = [(float(np.max(matrix, initial=0)), float(np.min(matrix, initial=0))) for matrix in weights]
     largest = float(np.max(np.abs(ends)))
     if not 0 < largest < np.inf:
         raise ValueError(f"the largest absolute weight is {largest}: neural persistence is not defined")

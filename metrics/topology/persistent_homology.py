@@ -45,9 +45,12 @@ def of_distances(distances: np.ndarray, max_dimension: int = 1) -> list[np.ndarr
 def proper_bars(diagram: np.ndarray) -> np.ndarray:
     """The bars (bars, 2) of a diagram that are finite and of positive length, float64.
 
-    Raises ValueError where a death precedes its birth, or for NaN.
+    Raises ValueError for another shape, where a death precedes its birth, or for NaN.
     """
-    bars = np.asarray(diagram, dtype=np.float64).reshape(-1, 2)
+    bars = np.asarray(diagram, dtype=np.float64)
+    if bars.size and (bars.ndim != 2 or bars.shape[1] != 2):
+        raise ValueError(f"a barcode has shape (bars, 2), not {bars.shape}")
+    bars = bars.reshape(-1, 2)
     if np.isnan(bars).any():
         raise ValueError("the barcode holds NaN")
     if (bars[:, 1] < bars[:, 0]).any():

@@ -24,6 +24,16 @@ def validated(points: np.ndarray, *, at_least: int = 2) -> np.ndarray:
     return cloud
 
 
+def scaled(cloud: np.ndarray) -> np.ndarray:
+    """``cloud`` over the power of two next below its largest coordinate, exactly: squares then stay in float64."""
+    return cloud / _unit(cloud)
+
+
+def _unit(cloud: np.ndarray) -> float:
+    largest = float(np.abs(cloud).max(initial=0.0))
+    return float(2.0 ** np.floor(np.log2(largest))) if largest else 1.0
+
+
 def distinct(points: np.ndarray, *, at_least: int, why: str) -> np.ndarray:
     """``points`` without those that repeat an earlier one.
 
@@ -45,8 +55,8 @@ def centred(points: np.ndarray) -> np.ndarray:
     cloud = validated(points)
     if (cloud == cloud[0]).all():  # minus their mean they may differ, by rounding
         raise ValueError("all points of the cloud coincide")
-    moved = cloud - cloud.mean(axis=0)
-    moved /= np.abs(moved).max()  # squares of tiny and of huge numbers leave float64
+    moved = scaled(cloud)
+    moved = scaled(moved - moved.mean(axis=0))
     return moved / np.linalg.norm(moved)
 
 
@@ -62,7 +72,8 @@ def pairwise_distances(points: np.ndarray) -> np.ndarray:
     """
     from scipy.spatial.distance import pdist, squareform
 
-    return squareform(pdist(validated(points)))
+    cloud = validated(points)
+    return squareform(pdist(scaled(cloud))) * _unit(cloud)
 
 
 def squared_distances(points: np.ndarray) -> np.ndarray:
@@ -98,7 +109,8 @@ def distance_scale(points: np.ndarray) -> float:
     """
     from scipy.spatial.distance import pdist
 
-    scale = float(np.quantile(pdist(validated(points)), 0.9))
+    cloud = validated(points)
+    scale = float(np.quantile(pdist(scaled(cloud)), 0.9)) * _unit(cloud)
     if scale == 0:
         raise ValueError("nine in ten pairs of points coincide: the cloud has no scale")
     return scale

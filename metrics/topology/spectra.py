@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -68,7 +68,7 @@ def power_law_alpha(matrix: np.ndarray) -> float:
 
 
 def _power_law_alpha(values: np.ndarray) -> float:
-    rounding = values[:1] * len(values) * np.finfo(np.float64).eps if len(values) else 0.0
+    rounding = values[:1] * (len(values) * np.finfo(np.float64).eps) if len(values) else 0.0
     logs = 2 * np.log(np.sort(values[values > rounding]))
     if len(logs) < EIGENVALUES_AT_LEAST:
         raise ValueError(f"{len(logs)} singular values above zero are too few for a tail: at least 10 are needed")
@@ -101,24 +101,35 @@ def singular_values(matrix: np.ndarray) -> np.ndarray:
     return svdvals(weights, check_finite=False)
 
 
+ESTIMATES: dict[str, Callable[[np.ndarray], float]] = {
+    "effective_rank": effective_rank,
+    "stable_rank": _stable_rank,
+    "power_law_alpha": _power_law_alpha,
+}
+
+
+def _of_matrix(matrix: np.ndarray) -> Iterator[tuple[str, float | None, str | None]]:
+    """(metric, value, reason), of one decomposition."""
+    try:
+        values = singular_values(matrix)
+    except ValueError as error:
+        yield from ((metric, None, str(error)) for metric in ESTIMATES)
+        return
+    for metric, estimate in ESTIMATES.items():
+        try:
+            yield metric, estimate(values), None
+        except ValueError as error:
+            yield metric, None, str(error)
+
+
 def measure(observation: Observation) -> Iterator[Value]:
     """Of each block's matrices, and of the hidden states; ``power_law_alpha`` of the model is the mean over matrices of
     at most 8, and ``power_law_unreliable`` how many are above."""
     alphas = []
     for layer, name, matrix in block_matrices(observation.weights):
-        values = singular_values(matrix)
-        for metric, estimate in (
-            ("effective_rank", effective_rank),
-            ("stable_rank", _stable_rank),
-            ("power_law_alpha", _power_law_alpha),
-        ):
-            try:
-                number = estimate(values)
-            except ValueError as error:
-                yield Value(f"{metric}/{name}", None, layer, str(error))
-                continue
-            yield Value(f"{metric}/{name}", number, layer)
-            if metric == "power_law_alpha":
+        for metric, number, reason in _of_matrix(matrix):
+            yield Value(f"{metric}/{name}", number, layer, reason)
+            if metric == "power_law_alpha" and number is not None:
                 alphas.append(number)
     reliable = [alpha for alpha in alphas if alpha <= UNRELIABLE_ALPHA]
     none = None if reliable else "no matrix has a power-law tail"

@@ -61,3 +61,8 @@ def test_a_layer_without_a_value_says_why_and_the_others_have_theirs() -> None:
 def test_too_few_values_for_the_names_is_a_mistake_of_ours() -> None:
     with pytest.raises(ValueError, match="zip"):
         list(per_layer(("a", "b"), [np.ones(2)], lambda _, cloud: [1.0]))
+
+
+def test_a_kind_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="kind='pairs' is none of checkpoint, pair, trajectory"):
+        Metric("m", 1, "", lambda first, second: [], "pairs")  # type: ignore[arg-type]

@@ -397,3 +397,23 @@ def test_a_short_path_says_why_it_has_no_dimension(measurer: Measurer, copy: lis
     ((name, layer, value, reason),) = measured["values"]
     assert (measured["status"], name, layer, value) == ("ok", "weight_trajectory_dimension", None, None)
     assert "3 different snapshots are too few" in reason
+
+
+def both_arrays(*traces: Trace) -> Iterator[Value]:
+    path = traces[0] if len(traces) == 1 else traces
+    first, last = path[0], path[-1]
+    yield Value("moved", float(np.linalg.norm(first.weights - last.weights)))
+    yield Value("changed", float(np.linalg.norm(first.hidden_states - last.hidden_states)))
+
+
+@pytest.mark.parametrize("kind", ["pair", "trajectory"])
+def test_pairs_and_trajectories_see_hidden_states_and_weights(
+    measurer: Measurer, copy: list[Checkpoint], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    metric = Metric("both_arrays", 1, "", both_arrays, kind)  # type: ignore[arg-type]
+    monkeypatch.setattr(metrics, "registry", lambda: {"both_arrays": metric})
+    first, last = copy[0], copy[-1]
+    seen = measurer.compare(first, last, ["both_arrays"]) if kind == "pair" else measurer.follow(copy, ["both_arrays"])
+    moved, changed = (value for _, _, value, _ in seen[0]["values"])
+    assert moved > 0
+    assert changed > 0

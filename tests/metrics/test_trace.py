@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics import trace
-from metrics.probe import ProbeSet, observe
+from metrics.probe import Observation, ProbeSet, observe
 from metrics.trace import (
     HIDDEN_STATES,
     PROJECTED_DIMENSIONS,
@@ -272,3 +272,10 @@ def test_a_trace_that_was_not_kept_is_not_found(kept: Folder) -> None:
     folder(kept, 8).delete(WEIGHTS)
     with pytest.raises(FileNotFoundError):
         read(kept, 8, WEIGHTS)
+
+
+def test_weights_that_hold_nan_have_a_trace_that_says_so(tmp_path: Path) -> None:
+    trial, weights = Folder.open(tmp_path), {"w": np.array([1.0, np.nan, 2.0])}
+    seen = Observation(None, np.zeros((2, 2)), np.zeros((1, 2, 2)), np.zeros((1, 1, 1, 1, 1)), weights)  # type: ignore[arg-type]
+    Trace.of(seen).keep(trial, 0)
+    assert np.isnan(read(trial, 0, WEIGHTS)).any()

@@ -16,6 +16,7 @@ import ray
 import sweep
 from metrics.topology.trajectory import weight_trajectory_dimension
 from orchestrator.driver import ray_running
+from orchestrator.plan import standing
 from orchestrator.spec import SpecError
 from orchestrator.store import Store
 from trainables.checkpoint import committed_steps, load_weights
@@ -137,6 +138,31 @@ def test_a_metric_added_to_a_finished_sweep_is_measured_alone_and_a_seed_is_pair
     assert [sum(f" {other}/" in key for key in new) for other in (first, second, third)] == [5, 5, 4]
     for (trial, step), found in after.items():
         assert store.read_measurements(trial, step) == found
+
+
+def test_a_lower_seed_is_paired_with_the_higher_ones_there(prepared: Path) -> None:
+    for seed in (1, 0):
+        assert run(prepared, f"seeds={seed}", "budgets=6steps", "metrics=linear_cka") == 0
+    store = Store.existing(str(prepared))
+    low, high = store.trial_ids()
+    found = [key for step in store.measured_steps(high) for key in store.read_measurements(high, step)]
+    assert sum(f" {low}/" in key for key in found) == 5
+    assert {trial.action for trial in standing(store)} == {"done"}
+
+
+def test_of_a_checkpoint_of_which_nothing_is_left_the_trajectory_says_so(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    trial = store.trial_ids()[0]
+    last = store.read_trial(trial).steps
+    body = (store.trial(trial) / "measurements").read_json(f"step-{last:08d}.json")
+    del body["measurements"]["weight_trajectory_dimension@1"]
+    (store.trial(trial) / "measurements").write_json(f"step-{last:08d}.json", body)
+    for kind in ("checkpoints", "traces"):
+        shutil.rmtree(store_copy / "trials" / trial / kind / "step-00000004")
+    assert sweep.main(["run", "quickstart", "--store", str(store_copy), *FINISHED]) == 0
+    one = store.read_measurements(trial, last)["weight_trajectory_dimension@1"]
+    assert (one["status"], one["reason"]) == ("skipped", "of the checkpoints at steps 4 nothing is left")
+    assert {planned.action for planned in standing(store)} == {"done"}
 
 
 def test_a_trial_with_many_checkpoints_has_the_dimension_of_its_trajectory(prepared: Path) -> None:

@@ -76,6 +76,42 @@ def test_a_lost_checkpoint_is_trained_again_only_if_it_is_not_measured(store_cop
     assert {request.step for request in again.unmeasured} == {lost}
 
 
+def test_a_new_metric_sees_the_checkpoints_that_are_kept_and_has_none_trained_again(store_copy: Path) -> None:
+    trial = planned(store_copy)[-1]
+    folder = store_copy / "trials" / trial.trial_id
+    store = Store.existing(str(store_copy))
+    for step in store.measured_steps(trial.trial_id):
+        body = (store.trial(trial.trial_id) / "measurements").read_json(f"step-{step:08d}.json")
+        del body["measurements"]["held_out@1"]
+        (store.trial(trial.trial_id) / "measurements").write_json(f"step-{step:08d}.json", body)
+    shutil.rmtree(folder / "checkpoints" / "step-00000004")
+    again = planned(store_copy)[-1]
+    assert again.action == "measure"
+    assert again.unmeasured == tuple(Request(trial.trial_id, step, ("held_out",)) for step in (0, 1, 2, 8, 12))
+
+
+def test_what_failed_on_a_checkpoint_that_is_gone_is_trained_again(store_copy: Path) -> None:
+    trial = planned(store_copy)[-1]
+    store = Store.existing(str(store_copy))
+    entry = store.read_measurements(trial.trial_id, 4)["held_out@1"]
+    store.add_measurements(trial.trial_id, 4, [entry | {"status": "failed"}])
+    shutil.rmtree(store_copy / "trials" / trial.trial_id / "checkpoints" / "step-00000004")
+    assert planned(store_copy)[-1].action == "train"
+
+
+def test_a_pair_with_a_higher_seed_that_is_not_of_the_sweep_is_planned(store_copy: Path) -> None:
+    low, high = (trial for trial in planned(store_copy) if trial.config.steps == 6)
+    store = Store.existing(str(store_copy))
+    body = (store.trial(high.trial_id) / "measurements").read_json("step-00000004.json")
+    key = f"linear_cka@1 {low.trial_id}/step-00000004"
+    del body["measurements"][key]
+    (store.trial(high.trial_id) / "measurements").write_json("step-00000004.json", body)
+    mine, other = (trial for trial in planned(store_copy, "seeds=0", "budgets=6steps"))
+    assert (mine.trial_id, mine.action) == (low.trial_id, "done")
+    assert (other.trial_id, other.action) == (high.trial_id, "measure")
+    assert other.unmeasured == (Request(high.trial_id, 4, ("linear_cka",), (low.trial_id, 4)),)
+
+
 def test_metrics_that_are_no_longer_here_are_named_and_not_looked_for(store_copy: Path) -> None:
     store = Store.existing(str(store_copy))
     body = store.read_sweep()

@@ -379,3 +379,10 @@ def test_a_lattice_has_the_dimensions_that_see_it(observation: Callable[..., Obs
     missing = {name: value.reason for (name, _), value in values.items() if value.value is None}
     assert set(missing) == {"twonn_dimension", "gride_dimension/2"}
     assert all("equally far" in str(why) for why in missing.values())
+
+
+@every_estimator
+@pytest.mark.parametrize("factor", [1e-200, 1e160])
+def test_tiny_and_huge_clouds_have_the_dimension_of_others(estimate: Estimator, factor: float) -> None:
+    cloud = cloud_of(0, 60, 4)
+    np.testing.assert_allclose(estimate(factor * cloud), estimate(cloud), rtol=1e-6)

@@ -337,3 +337,9 @@ def test_a_model_without_weights_in_blocks_says_so(
     (value,) = measure(observation(weights=weights))
     assert value.value is None
     assert value.reason
+
+
+def test_integers_are_weights_too() -> None:
+    matrix = np.array([[-128, 64], [32, 96]], dtype=np.int8)
+    assert neural_persistence([matrix]) == pytest.approx(neural_persistence([matrix.astype(float)]), rel=1e-12)
+    assert deep_graph_persistence([matrix]) == pytest.approx(deep_graph_persistence([matrix.astype(float)]), rel=1e-12)

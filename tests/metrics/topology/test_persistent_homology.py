@@ -402,3 +402,16 @@ def test_a_collapsed_layer_says_so(observation: Callable[..., Observation]) -> N
     assert all(v.value is not None and v.reason is None for v in values if v.layer == 1)
     assert len({v.metric for v in values}) * 2 == len(values)
     assert {one.layer for one in found if isinstance(one, Diagram)} == {1}
+
+
+@pytest.mark.parametrize("factor", [1e-170, 1e-50, 1e160])
+def test_tiny_and_huge_clouds_have_the_bars_of_others(factor: float) -> None:
+    cloud = cloud_of(0, 40, 5)
+    for bars, expected in zip(barcodes(factor * cloud), barcodes(cloud), strict=True):
+        np.testing.assert_allclose(bars / factor, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 3)), np.ones(4), np.zeros((1, 2, 2))])
+def test_what_is_no_barcode_is_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        summarize([wrong])

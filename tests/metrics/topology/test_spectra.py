@@ -341,3 +341,12 @@ def test_a_model_without_a_tail_says_so(observation: Callable[..., Observation],
     assert found["power_law_unreliable"].value == float(matrix.any())
     if not matrix.any():
         assert {found[f"{rank}/w"].value for rank in ("effective_rank", "stable_rank", "power_law_alpha")} == {None}
+
+
+def test_a_matrix_with_nan_has_a_reason_and_the_others_their_values(observation: Callable[..., Observation]) -> None:
+    rng = np.random.default_rng(0)
+    weights = {f"h.{layer}.w.weight": rng.normal(size=(20, 30)) for layer in range(2)}
+    weights["h.0.w.weight"][3, 4] = np.nan
+    values = {(v.metric, v.layer): v for v in measure(observation(weights=weights))}
+    assert "NaN" in str(values["stable_rank/w", 1].reason)
+    assert values["stable_rank/w", 2].value is not None
