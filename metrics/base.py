@@ -46,8 +46,8 @@ class Metric:
 
     What ``measure`` takes depends on its ``kind``: a checkpoint's :class:`metrics.probe.Observation`; for a pair two
     :class:`metrics.trace.Trace`, of one trial's neighbouring checkpoints, earlier first, or of two seeds' checkpoints
-    at one step, lower seed first; for a trajectory the traces of all checkpoints of a trial, by step. It yields values,
-    of a checkpoint diagrams too.
+    at one step, lower seed first; for a trajectory the traces of all checkpoints of a trial, by step, each read when it
+    is asked for (:class:`metrics.trace.Kept`). It yields values, of a checkpoint diagrams too.
     """
 
     name: str

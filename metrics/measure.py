@@ -73,9 +73,7 @@ class Measurer:
 
     def compare(self, first: Checkpoint, second: Checkpoint, names: Iterable[str]) -> list[Measurement]:
         """Metrics of a pair; the values' names say whether it is ``across_steps`` of one trial or ``across_seeds``."""
-        pair = [self._kept(one) for one in (first, second)]
-        for kept in pair:  # what is damaged is made again here, not within a metric, for which a ValueError is no value
-            _ = kept.hidden_states
+        pair = [Trace(kept.hidden_states, kept.weights) for kept in (self._kept(first), self._kept(second))]
         across = ACROSS_STEPS if first.config == second.config else ACROSS_SEEDS
         found = [_measured(metrics.registry()[name], *pair)[0] for name in names]
         for one in found:
@@ -85,7 +83,7 @@ class Measurer:
     def follow(self, path: Sequence[Checkpoint], names: Iterable[str]) -> list[Measurement]:
         """Metrics of a trial's trajectory, ``path`` being its checkpoints by step."""
         traces = [self._kept(one) for one in path]
-        for kept in traces:
+        for kept in traces:  # what is damaged is made again here: to a metric a ValueError says that there is no value
             _ = kept.weights
         return [_measured(metrics.registry()[name], traces)[0] for name in names]
 

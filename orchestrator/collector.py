@@ -49,6 +49,8 @@ class _Pairs:
 
     @classmethod
     def of(cls, store: Store, planned: Sequence[PlannedTrial], names: tuple[str, ...]) -> _Pairs:
+        if not metrics.of_kind("pair", names):
+            return cls({}, {}, set(), 0)
         configs = [trial.config for trial in planned]
         peers = {peer.trial_id: peer for peer in (*configs, *others(store, configs))}
         there = {(trial_id, step) for trial_id in peers for step in store.observable_steps(trial_id)}
@@ -196,8 +198,8 @@ class Collector:
         watched = self.watched[request.trial_id]
         watched.board.add_measurements(request.step, measured.measurements)
         watched.in_evaluation -= 1
-        there = request.step in self.store.observable_steps(request.trial_id)  # even if a metric of it failed
-        if there and metrics.of_kind("checkpoint", request.metrics):
+        alone = metrics.of_kind("checkpoint", request.metrics)
+        if alone and request.step in self.store.observable_steps(request.trial_id):  # even if a metric of it failed
             self._observed(watched.planned.config, request.step)
         if not watched.training and not watched.in_evaluation:
             watched.board.close()

@@ -70,12 +70,14 @@ class Evaluator:
         config = self.store.read_trial(request.trial_id)
         measurer = self._measurer(config)
         if request.other is not None:
-            found = measurer.compare(self._at(*request.other), self._at(*request.checkpoint), request.metrics)
+            trial_id, step = request.other
+            other = self._at(self.store.read_trial(trial_id), step)
+            found = measurer.compare(other, self._at(config, request.step), request.metrics)
             found = [{**one, "other": list(request.other)} for one in found]
         elif metrics.of_kind("trajectory", request.metrics):
             found = self._follow(measurer, config, request)
         else:
-            found = measurer.measure(self._at(*request.checkpoint), request.metrics)
+            found = measurer.measure(self._at(config, request.step), request.metrics)
         self.store.add_measurements(request.trial_id, request.step, found)
         return found
 
@@ -85,15 +87,13 @@ class Evaluator:
         if gone:
             reason = f"of the checkpoints at steps {', '.join(map(str, gone))} nothing is left"
             return [unmeasured(name, "skipped", reason) for name in request.metrics]
-        found: list[dict[str, Any]] = measurer.follow(
-            [self._at(request.trial_id, step) for step in steps], request.metrics
-        )
+        found: list[dict[str, Any]] = measurer.follow([self._at(config, step) for step in steps], request.metrics)
         return found
 
-    def _at(self, trial_id: str, step: int) -> Any:
+    def _at(self, config: TrialConfig, step: int) -> Any:
         from metrics.measure import Checkpoint
 
-        return Checkpoint(self.store.read_trial(trial_id), self.store.trial(trial_id), step)
+        return Checkpoint(config, self.store.trial(config.trial_id), step)
 
     def _measurer(self, config: TrialConfig) -> Any:
         from metrics.measure import Measurer, probe_set
@@ -150,9 +150,9 @@ class EvaluatorPool:
         self.waiting.append(request)
 
     def poll(self, seconds: float) -> Iterator[Measured]:
-        """Finished requests, as they finish within so many seconds; an actor gets its next request at once. Returns
+        """Finished requests, as they finish within so many seconds; an actor gets its next request at once.
 
-        early where no request is left to wait for.
+        Returns early where no request is left to wait for.
         """
         import ray
 

@@ -89,7 +89,8 @@ def unknown_metrics(store: Store) -> list[str]:
 def _plan_trials(
     configs: Sequence[TrialConfig], peers: Sequence[TrialConfig], names: tuple[str, ...], store: Store
 ) -> list[PlannedTrial]:
-    there = {(peer.trial_id, step) for peer in peers for step in store.observable_steps(peer.trial_id)}
+    paired_peers = peers if metrics.of_kind("pair", names) else ()  # without pairs, no trial is listed for them
+    there = {(peer.trial_id, step) for peer in paired_peers for step in store.observable_steps(peer.trial_id)}
     pairs: dict[str, list[Request]] = {}
     for request in requests.pairs(peers, names):
         if request.checkpoint in there and request.other in there:
