@@ -22,6 +22,7 @@ from rich.table import Table
 
 import search_spaces
 from orchestrator.spec import SpecError, Sweep, override, type_name
+from trainables import hub
 from trainables.storage import CorruptFileError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ EXIT_CODES = """exit codes:
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
+    hub.use_scratch()
     options = _parse(arguments or ["run", "quickstart"])
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -81,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, function, text in (
         ("run", _run, "train and measure what the store lacks; run again, it goes on where it was"),
         ("plan", _plan, "print each trial, what would run and why; runs nothing"),
+        ("prepare", _prepare, "only download, tokenise and pack what run needs, for machines without a network"),
     ):
         command = _command(commands, name, function, text, epilog=_settings_manual())
         command.add_argument("space", metavar="SPACE", help="a search space: " + ", ".join(search_spaces.names()))
@@ -88,11 +91,12 @@ def _parser() -> argparse.ArgumentParser:
             "overrides", metavar="key=value", nargs="*", default=[], help="settings of the sweep, listed below"
         )
         command.add_argument("--store", metavar="URI", help="results folder or URI (default: results/SPACE)")
-    commands.choices["run"].add_argument(
-        "--address",
-        metavar="ADDR",
-        help="a running Ray cluster: auto or host:port (default: a Ray of its own)",
-    )
+    for name in ("run", "prepare"):
+        commands.choices[name].add_argument(
+            "--address",
+            metavar="ADDR",
+            help="a running Ray cluster: auto or host:port (default: a Ray of its own)",
+        )
     commands.choices["plan"].add_argument(
         "--address", metavar="ADDR", help="taken as by run; planning needs no cluster"
     )
@@ -167,6 +171,17 @@ def _run(options: argparse.Namespace) -> int:
     for line in failures:
         print(f"sweep.py: {line}", file=sys.stderr)
     return FAILED if failures else DONE
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    from orchestrator import driver
+
+    sweep, store = _sweep_and_store(options)
+    store.refuse_mixing(sweep)
+    driver.prepare(sweep, store, address=options.address, console=_console())
+    for tokens in dict.fromkeys(config.tokens for config in sweep.trials()):
+        print(f"prepared {store.tokens(tokens)}")
+    return DONE
 
 
 def _summarize(store: Store, console: Console) -> None:

@@ -190,9 +190,7 @@ def unary_suite(name: str, observation: Observation, repeats: int) -> float:
 
 def large_model(name: str = "pythia-1.4b") -> float:
     """Seconds of the neural persistence of every block matrix, random; and the memory it adds to the model's."""
-    shapes = [
-        weight.shape for weight in models.build(models.MODELS[name], device="meta").parameters() if weight.ndim == 2
-    ]
+    shapes = [weight.shape for weight in models.build(name, device="meta").parameters() if weight.ndim == 2]
     rng = np.random.default_rng(0)
     weights = [rng.standard_normal(shape, dtype=np.float32) for shape in shapes[1:-1]]  # without the embeddings
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

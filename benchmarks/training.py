@@ -31,7 +31,8 @@ from tokenizers.models import BPE
 from orchestrator.spec import override
 from search_spaces import find
 from trainables import checkpoint, ingest, models
-from trainables.config import ModelConfig, TrialConfig
+from trainables.config import TrialConfig
+from trainables.corpus import SPLITS
 from trainables.pretrain import pretrain
 from trainables.schedules import learning_rate
 from trainables.storage import Folder
@@ -58,20 +59,22 @@ def random_tokens(config: TrialConfig, folder: Folder) -> TokenStore:
     for split, count in (("train", blocks), ("validation", 1), ("test", 1)):
         ids = rng.integers(1, config.model.vocab_size, size=count * (config.seq_len + 1), dtype=np.uint32)
         documents.append((split, "random", ids))
-    spec = ingest.TokenSpec("random", "random", ingest.BPE, config.model.vocab_size, config.seq_len)
-    return ingest.pack(iter(documents), spec, folder, blocks=10**9, tokenizer_json=tokenizer.to_str())
+    spec = ingest.TokenSpec("random", "random", "none", "none", END_OF_TEXT, config.model.vocab_size, config.seq_len)
+    return ingest.pack(
+        [ingest.Stream(SPLITS, iter(documents))], spec, folder, blocks=10**9, tokenizer_json=tokenizer.to_str()
+    )
 
 
 @cache
-def untrained(config: ModelConfig) -> Any:
-    return models.build(config, init_seed=0, device=DEVICE)
+def untrained(name: str) -> Any:
+    return models.build(name, init_seed=0, device=DEVICE)
 
 
 def ours(config: TrialConfig, tokens: TokenStore) -> None:
-    model = copy.deepcopy(untrained(config.model))
+    model = copy.deepcopy(untrained(config.model.name))
     with (
         tempfile.TemporaryDirectory(prefix="toposweep-benchmark-") as scratch,
-        mock.patch("trainables.pretrain.models.build", return_value=model),
+        mock.patch("trainables.pretrain.models.start", return_value=model),
         mock.patch("trainables.pretrain.checkpoint.save"),
     ):
         pretrain(config, Folder.open(scratch), tokens)
@@ -79,7 +82,7 @@ def ours(config: TrialConfig, tokens: TokenStore) -> None:
 
 def seconds_per_checkpoint(config: TrialConfig) -> float:
     """Weights and training state, from the device to the temporary folder."""
-    model = copy.deepcopy(untrained(config.model))
+    model = copy.deepcopy(untrained(config.model.name))
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -95,7 +98,7 @@ def bare_loop(config: TrialConfig, tokens: TokenStore) -> None:
     torch.set_num_threads(config.threads)
     settings = config.optimization
     batches = torch.from_numpy(tokens.batch(data_seed=0, start=0, count=config.steps * settings.batch_size)).to(DEVICE)
-    model = copy.deepcopy(untrained(config.model))
+    model = copy.deepcopy(untrained(config.model.name))
     groups = [
         {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},

@@ -105,7 +105,7 @@ class Measurer:
             checkpoint.set_aside(one.trial, one.step)
             raise CorruptFileError(f"{error}; run again, and the trial trains again what is missing") from error
         model = models.build(one.config.model)
-        model.load_state_dict(weights)
+        models.load(model, weights, f"{one.trial}, step {one.step}")
         return observe(model, self.probe_set)
 
 

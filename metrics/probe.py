@@ -52,7 +52,7 @@ class Observation:
     the residual stream after each block, the last one before the final layer norm, which ``transformers`` hides in its
     own ``hidden_states``; attention: (L, S', H, T', T'), float32, of the first tokens of the first sequences, which in
     a causal model do not depend on the later ones; weights: every parameter as float32 array by its ``transformers``
-    name.
+    name, that of a layer as (outputs, inputs), whichever way the architecture keeps it.
     """
 
     probe_set: ProbeSet
@@ -85,8 +85,30 @@ def observe(model: PreTrainedModel, probe_set: ProbeSet) -> Observation:
         torch.cat(losses).double().numpy(),
         torch.cat(clouds, dim=1).double().numpy(),
         _attention(model, probe_set.blocks[:ATTENTION_SEQUENCES, :-1][:, :ATTENTION_TOKENS]),
-        {name: weight.detach().float().cpu().numpy() for name, weight in model.named_parameters()},
+        _weights(model),
     )
+
+
+def _weights(model: PreTrainedModel) -> dict[str, np.ndarray]:
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer, which keeps (inputs, outputs)
+
+    turned = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Conv1D)}
+    arrays = {name: weight.detach().float().cpu().numpy() for name, weight in model.named_parameters()}
+    return {name: array.T if name in turned else array for name, array in arrays.items()}
+
+
+def blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
+    """The transformer blocks, by order: the base model's list of as many modules as its configuration has layers.
+
+    Raises ValueError for an architecture that keeps them otherwise.
+    """
+    import torch
+
+    count = model.config.get_text_config().num_hidden_layers
+    for module in model.base_model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count:
+            return module
+    raise ValueError(f"{type(model).__name__}: has no list of {count} blocks, so its hidden states cannot be read")
 
 
 def _attention(model: PreTrainedModel, tokens: np.ndarray) -> np.ndarray:
@@ -125,9 +147,9 @@ class _Stream:
 @contextmanager
 def _residual_stream(model: PreTrainedModel) -> Iterator[_Stream]:
     stream = _Stream()
-    blocks = model.base_model.layers
-    hooks = [blocks[0].register_forward_pre_hook(lambda _, inputs: stream.take(inputs))]
-    hooks += [block.register_forward_hook(lambda _, __, output: stream.take(output)) for block in blocks]
+    layers = blocks(model)
+    hooks = [layers[0].register_forward_pre_hook(lambda _, inputs: stream.take(inputs))]
+    hooks += [layer.register_forward_hook(lambda _, __, output: stream.take(output)) for layer in layers]
     try:
         yield stream
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -10,7 +11,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from orchestrator import provenance
 from orchestrator.collector import Collector
 from orchestrator.evaluators import EVALUATOR_RESOURCE, EvaluatorPool
 from orchestrator.plan import PlannedTrial
-from orchestrator.progress import Display
+from orchestrator.progress import Display, ingestion
 from orchestrator.spec import SpecError, Sweep
 from orchestrator.store import ERROR_LOG, STATUS, Status, Store
 from orchestrator.tensorboard import write_hparams_header
 from orchestrator.trials import DRIVER_RESOURCE
-from trainables import ingest
+from trainables import ingest, models
 from trainables.checkpoint import committed_steps
+from trainables.config import TrialConfig
 
 EVALUATORS_AT_MOST = 4
 
@@ -48,10 +50,10 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
         f"{len(planned)} trials: {sum(t.action == 'train' for t in todo)} to train, "
         f"{sum(t.action == 'measure' for t in todo)} to measure, {len(planned) - len(todo)} done already"
     )
-    store.write_sweep(space, sweep, provenance.collect())
     size = (sweep.evaluators or min(EVALUATORS_AT_MOST, usable_cpus())) if sweep.metrics else 0
     with ray_running(address, evaluators=size, distributed=sweep.workers > 1):
-        prepare_tokens(sweep, store, todo, console)
+        commits = prepare_data(sweep, store, [trial.config for trial in todo], console)
+        store.write_sweep(space, sweep, provenance.collect(), commits)
         _write_records(planned, store)
         write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
         pool = EvaluatorPool.start(store, sweep, size)
@@ -126,23 +128,58 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool) -> I
         ray.shutdown()
 
 
-def prepare_tokens(sweep: Sweep, store: Store, todo: list[PlannedTrial], console: Console) -> None:
-    """Ingest, for each model, what its largest budget needs. Raises SpecError, naming file and line, for bad input."""
-    for name in sweep.model:
-        needed = max((t.config.blocks for t in todo if t.config.model.name == name), default=0)
-        spec = sweep.token_spec(name)
-        with tempfile.TemporaryDirectory(prefix="toposweep-corpus-") as scratch:
-            local = Path(store.root.path) / "corpus" if store.root.is_local else Path(scratch)
-            try:
-                ingest.prepare(
+def prepare(sweep: Sweep, store: Store, *, address: str | None, console: Console) -> None:
+    """Only what a run begins with: everything downloaded, tokenised and packed. Raises SpecError for bad input."""
+    configs = sweep.trials()
+    ready = all(
+        ingest.prepared(store.tokens(tokens), _needed(tokens, configs)) for tokens in {one.tokens for one in configs}
+    )
+    with contextlib.nullcontext() if ready else ray_running(address, evaluators=0, distributed=False):
+        prepare_data(sweep, store, configs, console)
+
+
+def prepare_data(sweep: Sweep, store: Store, configs: Sequence[TrialConfig], console: Console) -> dict[str, str | None]:
+    """Fetch published weights, and ingest for each token store what the largest budget of ``configs`` needs.
+
+    The commits of the data sets, by token store. Raises SpecError, naming file and line, for bad input.
+    """
+    known = store.read_sweep()
+    commits: dict[str, str | None] = dict(known["commits"]) if known else {}
+    say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    try:
+        for model in sweep.models():
+            if model.revision is not None:
+                say(f"{model.name}: published weights in {models.fetch_weights(model)}")
+        specs = {spec.fingerprint: spec for spec in map(sweep.token_spec, sweep.models())}
+        for fingerprint, spec in specs.items():
+            needed = _needed(fingerprint, configs)
+            with ingestion(console, needed, spec.seq_len) as progress, local_folder(store) as local:
+                folder = store.tokens(fingerprint)
+                tokens = ingest.prepare(
                     spec,
-                    store.tokens(spec.fingerprint),
+                    folder,
                     blocks=needed,
-                    embedded_shards=local,
-                    say=lambda line: console.print(line, highlight=False, markup=False),
+                    commit=commits.get(fingerprint),
+                    embedded_shards=local / spec.corpus_fingerprint,
+                    say=say,
+                    progress=progress,
                 )
-            except ValueError as error:
-                raise SpecError(str(error)) from error
+            commits[fingerprint] = tokens.meta["commit"]
+    except ValueError as error:
+        raise SpecError(str(error)) from error
+    return commits
+
+
+def _needed(tokens: str, configs: Sequence[TrialConfig]) -> int:
+    """Training blocks that the largest trial of a token store reads."""
+    return max((config.blocks for config in configs if config.tokens == tokens), default=0)
+
+
+@contextlib.contextmanager
+def local_folder(store: Store) -> Iterator[Path]:
+    """Where the embedded corpus is written: beside the token stores, or for a store elsewhere in a scratch folder."""
+    with tempfile.TemporaryDirectory(prefix="toposweep-corpus-") as scratch:
+        yield Path(store.tokens("").path) if store.root.is_local else Path(scratch)
 
 
 def _train_and_measure(sweep: Sweep, store: Store, todo: list[PlannedTrial], collector: Collector) -> None:

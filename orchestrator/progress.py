@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,6 +97,30 @@ class Display:
         time_left = f", about {clock(max(known))} left" if known else ""
         evaluated = f"{counts.evaluations}/{counts.evaluations_total}, {counts.evaluations_queued} queued"
         return trials, f"{rate:,.0f} tokens/s{time_left}", evaluated
+
+
+@contextmanager
+def ingestion(console: Console, blocks: int, seq_len: int) -> Iterator[Callable[[int], None]]:
+    """Shows how far an ingestion is: gives a function to be told of the blocks packed so far."""
+    rate, printed = Rate(), time.time()
+    with Progress(
+        TextColumn("tokens     "), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"),
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as bars:  # fmt: skip
+        task = bars.add_task("", total=max(1, blocks), text="starting", visible=False)
+
+        def update(done: int) -> None:
+            nonlocal printed
+            now = time.time()
+            left = rate.seconds_left(now, done, blocks)
+            time_left = f", about {clock(left)} left" if left is not None and left > 0 else ""
+            text = f"{done * seq_len:,} of {blocks * seq_len:,}{time_left}"
+            bars.update(task, completed=done, text=text, visible=True)
+            if not console.is_terminal and now - printed >= PLAIN_INTERVAL_S:
+                printed = now
+                console.print(f"{time.strftime('%H:%M:%S')} tokens packed: {text}", highlight=False)
+
+        yield update
 
 
 def clock(seconds: float) -> str:

@@ -16,12 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import metrics
+from trainables import mixture, models
 from trainables.budget import Budget
-from trainables.config import Optimization, TrialConfig
-from trainables.ingest import BPE, EMBEDDED, TokenSpec
-from trainables.models import MODELS
+from trainables.config import ModelConfig, Optimization, TrialConfig
+from trainables.corpus import CORPORA, EMBEDDED
+from trainables.ingest import TokenSpec
+from trainables.models import FROM_SCRATCH, MODELS
 from trainables.schedules import decay_start, warmup_steps
+from trainables.shards import Columns
 from trainables.token_store import HELD_OUT_BLOCKS
+from trainables.tokenizers import AUTO, BPE
 
 Role = Literal["axis", "fixed", "free"]
 
@@ -41,7 +45,12 @@ def _field(default: Any, role: Role, help: str) -> Any:
 class Sweep:
     """Models x seeds x budgets, and how each trial is trained and measured."""
 
-    model: tuple[str, ...] = _field(("neox-280k",), "axis", "models: names of trainables.models.MODELS")
+    model: tuple[str, ...] = _field(
+        ("neox-280k",), "axis", f"{', '.join(MODELS)}; a PolyPythia's name, a folder, or a Hub id of a causal LM"
+    )
+    revision: tuple[str, ...] = _field(
+        (FROM_SCRATCH,), "axis", f"where training starts: {FROM_SCRATCH}, or published weights (step3000, main)"
+    )
     seeds: tuple[int, ...] = _field((0, 1, 2), "axis", "each seeds a trial's initialisation and data order")
     budgets: tuple[Budget, ...] = _field((), "axis", "what a trial may spend: 1e11 (FLOPs), 3e6tokens or 200steps")
     metrics: tuple[str, ...] = _field(
@@ -50,9 +59,19 @@ class Sweep:
     init_seed: int | None = _field(None, "fixed", "hold the initialisation at this seed while `seeds` varies the data")
     data_seed: int | None = _field(None, "fixed", "hold the data order at this seed while `seeds` varies the init")
     corpus: str = _field(
-        EMBEDDED, "fixed", f"`{EMBEDDED}` (CPython's own text) or a folder of Pile shards (*.jsonl.zst, .gz or plain)"
+        EMBEDDED,
+        "fixed",
+        f"{EMBEDDED} (CPython's own text), {', '.join(CORPORA)}; a Hub data set as owner/name[:config][@revision]; a "
+        "folder, file or URI of Pile shards (*.jsonl.zst, .gz or plain), Parquet, or save_to_disk",
     )
-    tokenizer: str = _field(BPE, "fixed", f"`{BPE}` (byte-level BPE trained on the corpus) or a tokenizer.json")
+    text_columns: tuple[str, ...] = _field((), "fixed", "the corpus's columns of text; several are joined by line ends")
+    domain_column: str = _field("", "fixed", "the corpus's column of the domain, if not meta.pile_set_name")
+    mixture: tuple[str, ...] = _field((), "fixed", "domains' shares of the training tokens: Github:1,Wikipedia (en):3")
+    tokenizer: str = _field(
+        AUTO,
+        "fixed",
+        f"{AUTO} (the model's own), {BPE} (trained on the corpus), a tokenizer.json, a folder, a Hub id",
+    )
     seq_len: int = _field(128, "fixed", "tokens per sequence")
     batch_size: int = _field(8, "fixed", "sequences per optimizer step, over all workers")
     learning_rate: float | None = _field(None, "fixed", "peak learning rate; the model's own where not given")
@@ -83,34 +102,46 @@ class Sweep:
     def trials(self) -> tuple[TrialConfig, ...]:
         """Every trial, by model, budget, then seed. Raises SpecError for a budget that buys no step."""
         configs = []
-        for name in self.model:
-            token_spec = self.token_spec(name)
+        for model in self.models():
+            tokens = self.token_spec(model).fingerprint
             for budget in self.budgets:
-                configs += [self._trial(name, seed, budget, token_spec.fingerprint) for seed in self.seeds]
+                configs += [self._trial(model, seed, budget, tokens) for seed in self.seeds]
         for config in configs:
             _check_trial(config)
         _check_distinct(configs)
         return tuple(configs)
 
-    def token_spec(self, model: str) -> TokenSpec:
+    def models(self) -> tuple[ModelConfig, ...]:
+        """Every model, from each revision. Raises SpecError for one that is unknown or cannot be had."""
+        try:
+            found = tuple(models.find(name, revision) for name in self.model for revision in self.revision)
+        except ValueError as error:
+            raise SpecError(str(error)) from error
+        names = [model.name for model in found]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise SpecError(f"model={','.join(self.model)}: two of them have the name {twice}; rename a folder")
+        return found
+
+    def token_spec(self, model: ModelConfig) -> TokenSpec:
         """The tokens a model of this sweep is trained on. Raises SpecError where corpus or tokenizer is missing."""
         try:
             return TokenSpec.of(
                 corpus=self.corpus,
                 tokenizer=self.tokenizer,
-                vocab_size=MODELS[model].vocab_size,
+                model=model,
                 seq_len=self.seq_len,
+                columns=Columns(self.text_columns, self.domain_column),
+                mixture=self.mixture,
             )
         except ValueError as error:
             raise SpecError(str(error)) from error
 
-    def _trial(self, model: str, seed: int, budget: Budget, tokens: str) -> TrialConfig:
-        shape = MODELS[model]
+    def _trial(self, model: ModelConfig, seed: int, budget: Budget, tokens: str) -> TrialConfig:
         names = {item.name for item in dataclasses.fields(Optimization)}
         settings = {name: getattr(self, name) for name in names}
-        settings["learning_rate"] = self.learning_rate or shape.learning_rate
+        settings["learning_rate"] = self.learning_rate or model.learning_rate
         return TrialConfig(
-            model=shape,
+            model=model,
             init_seed=seed if self.init_seed is None else self.init_seed,
             data_seed=seed if self.data_seed is None else self.data_seed,
             budget=budget,
@@ -158,10 +189,16 @@ def _check(sweep: Sweep) -> None:
             raise SpecError(f"{name}: needs at least one value")
         if len(set(values)) < len(values):
             raise SpecError(f"{name}={','.join(map(str, values))}: a value is given twice")
-    for name, allowed in (("model", tuple(MODELS)), ("metrics", tuple(metrics.registry()))):
-        for word in getattr(sweep, name):
-            if word not in allowed:
-                raise SpecError(f"{name}={word}: unknown.{suggest(word, allowed)}")
+    for word in sweep.metrics:
+        if word not in metrics.registry():
+            raise SpecError(f"metrics={word}: unknown.{suggest(word, tuple(metrics.registry()))}")
+    for word in sweep.model:
+        if not models.is_known(word):
+            raise SpecError(f"model={word}: unknown, no folder, and no Hub id.{suggest(word, tuple(MODELS))}")
+    try:
+        mixture.parse(sweep.mixture)
+    except ValueError as error:
+        raise SpecError(f"mixture={','.join(sweep.mixture)}: {error}") from error
     for name in (
         "seq_len",
         "batch_size",
@@ -201,12 +238,13 @@ def _check(sweep: Sweep) -> None:
         raise SpecError(f"probe_sequences={sweep.probe_sequences}: at most {HELD_OUT_BLOCKS} are held out")
     if sweep.probe_points < 3:
         raise SpecError(f"probe_points={sweep.probe_points}: at least 3 points are needed")
-    for name in sweep.model:
-        if sweep.seq_len > MODELS[name].context:
-            raise SpecError(f"seq_len={sweep.seq_len}: {name} has a context of {MODELS[name].context} tokens")
+    if sweep.data_seed is not None and len(sweep.seeds) > 1 and set(sweep.revision) != {FROM_SCRATCH}:
+        raise SpecError("seeds: with data_seed held, trials from published weights would all be one; give one seed")
 
 
 def _check_trial(config: TrialConfig) -> None:
+    if config.seq_len > config.model.context:
+        raise SpecError(f"seq_len={config.seq_len}: {config.model.name} has a context of {config.model.context} tokens")
     if config.steps < 1:
         needed = config.flops(1)
         raise SpecError(

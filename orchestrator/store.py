@@ -2,7 +2,6 @@
 
 ```
 sweep.json                          spec, fingerprint, provenance
-tokens/<fingerprint>/               token store (trainables.token_store)
 trials/<trial>/trial.json           the trial's config
                status.json          running, done or failed, and why
                log/  checkpoints/  training_state/      written by the training loop
@@ -11,6 +10,7 @@ trials/<trial>/trial.json           the trial's config
                diagrams/persistent_homology@3/step-00000128.parquet
                error.log
 results.parquet  report.html  tensorboard/              made from the above
+../tokens/<fingerprint>/            token store (trainables.token_store), shared with the stores beside this one
 ```
 """
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SWEEP, STATUS, TRIAL, ERROR_LOG, MEASUREMENTS = "sweep.json", "status.json", "trial.json", "error.log", "measurements"
-RESULTS, REPORT, TENSORBOARD = "results.parquet", "report.html", "tensorboard"
+RESULTS, REPORT, TENSORBOARD, TOKENS = "results.parquet", "report.html", "tensorboard", "tokens"
+FORMAT = 2  # of the store; raise it when an older one can no longer be read
 
 
 def measurement_key(metric: str, other: Iterable[Any] | None = None) -> str:
@@ -81,7 +82,9 @@ class Store:
         return self.root / "trials" / trial_id
 
     def tokens(self, fingerprint: str) -> Folder:
-        return self.root / "tokens" / fingerprint
+        """A token store. They lie beside the store, so that all sweeps of a folder share what is prepared."""
+        parent = self.root.path.rpartition("/")[0]
+        return Folder(self.root.filesystem, parent or self.root.path) / TOKENS / fingerprint
 
     def trial_ids(self) -> list[str]:
         """Folders with a trial in them, also one whose record is gone; a stray file (macOS leaves them) is not one."""
@@ -160,9 +163,15 @@ class Store:
         """``sweep.json``, None for a new store. Raises SpecError for a folder that is not a store, or a damaged one."""
         if self.root.exists(SWEEP):
             try:
-                return self.root.read_json(SWEEP)
+                body = self.root.read_json(SWEEP)
             except CorruptFileError as error:
                 raise SpecError(str(error)) from error
+            if body["format"] != FORMAT:
+                raise SpecError(
+                    f"{self.uri}: a store of format {body['format']}, of another version of Toposweep than this one, "
+                    f"which reads format {FORMAT}; use another --store, or that version"
+                )
+            return body
         others = [name for name in self.root.names() if not name.startswith(".")]
         if others:
             raise SpecError(
@@ -170,18 +179,24 @@ class Store:
             )
         return None
 
-    def write_sweep(self, space: str, sweep: Sweep, provenance: Mapping[str, Any]) -> None:
-        """Record the sweep and this run of it; axes keep the values they had, since their trials are still here."""
+    def write_sweep(
+        self, space: str, sweep: Sweep, provenance: Mapping[str, Any], commits: Mapping[str, str | None]
+    ) -> None:
+        """Record the sweep and this run of it; axes keep the values they had, since their trials are still here.
+
+        commits: of each token store, the commit of the data set that it was made from.
+        """
         known = self.read_sweep()
         merged = sweep.to_json()
         if known and self.trial_ids():
             for name in fields_by_role("axis"):
                 merged[name] = known["sweep"][name] + [v for v in merged[name] if v not in known["sweep"][name]]
         body = {
-            "format": 1,
+            "format": FORMAT,
             "space": space,
             "sweep": merged,
-            "corpus_fingerprint": sweep.token_spec(sweep.model[0]).corpus_fingerprint,
+            "corpus_fingerprint": sweep.token_spec(sweep.models()[0]).corpus_fingerprint,
+            "commits": {**(known["commits"] if known else {}), **commits},
             "fingerprint": sha256(canonical_json(merged)),
             "provenance": dict(provenance),
             "earlier_runs": [*known.get("earlier_runs", []), known["provenance"]] if known else [],
@@ -198,7 +213,7 @@ class Store:
             for name, value in sweep.to_json().items()
             if name in fields_by_role("fixed") and known["sweep"].get(name) != value
         ]
-        corpus = sweep.token_spec(sweep.model[0]).corpus_fingerprint
+        corpus = sweep.token_spec(sweep.models()[0]).corpus_fingerprint
         if not changes and corpus != known["corpus_fingerprint"]:
             changes.append(("the corpus's content", known["corpus_fingerprint"], corpus))
         if not changes:

@@ -78,5 +78,12 @@ def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture
-def store_copy(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "store"))
+def shared_tokens(finished: Path, tmp_path: Path) -> Path:
+    """A folder whose stores find the finished sweep's token store."""
+    (tmp_path / "tokens").symlink_to(finished.parent / "tokens")
+    return tmp_path
+
+
+@pytest.fixture
+def store_copy(finished: Path, shared_tokens: Path) -> Path:
+    return Path(shutil.copytree(finished, shared_tokens / "store"))

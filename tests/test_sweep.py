@@ -90,7 +90,7 @@ def test_help_is_everywhere(command: list[str], capsys: pytest.CaptureFixture[st
 def test_spaces_lists_each_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep.main(["spaces"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["pythia_14m", "quickstart"]
+    assert [line.split()[0] for line in lines] == ["pythia_budgets", "quickstart"]
 
 
 def test_mixing_is_refused_with_both_values(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,13 +133,10 @@ def test_planning_imports_neither_torch_nor_ray(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_exits_130_leaves_no_process_and_goes_on(
-    finished: Path, tmp_path: Path, processes: Callable[[], list[Any]], signum: signal.Signals
+    shared_tokens: Path, processes: Callable[[], list[Any]], signum: signal.Signals
 ) -> None:
     """A real process with a Ray of its own, interrupted while it trains."""
-    path = tmp_path / "store"
-    path.mkdir()
-    (path / "tokens").symlink_to(finished / "tokens")
-    (path / "sweep.json").write_bytes((finished / "sweep.json").read_bytes())
+    path = shared_tokens / "store"
     settings = ["seeds=0", "budgets=4000steps", "metrics=none", "batch_size=4"]
     command = [sys.executable, "sweep.py", "run", "quickstart", "--store", str(path), *settings]
     process = subprocess.Popen(

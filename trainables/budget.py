@@ -49,5 +49,4 @@ def flops_per_token(model: ModelConfig, seq_len: int) -> int:
     Attention is counted at the full ``seq_len`` x ``seq_len`` (no causal discount) and embedding look-ups are free,
     which is what ``torch.utils.flop_counter`` counts with eager attention.
     """
-    per_layer = 24 * model.d_model**2 + 4 * seq_len * model.d_model
-    return 3 * (model.n_layers * per_layer + 2 * model.d_model * model.vocab_size)
+    return 3 * (2 * model.n_params_matmul + 4 * seq_len * model.attention_width)

@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from trainables import models
 from trainables.storage import MANIFEST, CorruptFileError, Folder
 
 if TYPE_CHECKING:
     import torch
-    from transformers import GPTNeoXForCausalLM
+    from transformers import PreTrainedModel
 
 CHECKPOINTS, TRAINING_STATE = "checkpoints", "training_state"
 KEPT_TRAINING_STATES = 2  # the newest, and one to fall back on should it be damaged
@@ -48,7 +49,7 @@ def set_aside(trial: Folder, step: int) -> None:
     (trial / CHECKPOINTS / step_name(step)).delete(MANIFEST)
 
 
-def save(trial: Folder, step: int, model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer) -> None:
+def save(trial: Folder, step: int, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> None:
     """Commit the training state, then the weights, then drop training states that nothing needs any more."""
     import torch
     from safetensors.torch import save as to_bytes
@@ -60,7 +61,7 @@ def save(trial: Folder, step: int, model: GPTNeoXForCausalLM, optimizer: torch.o
     }
     state["rng"] = torch.get_rng_state()
     (trial / TRAINING_STATE / step_name(step)).commit([("state.safetensors", to_bytes(state))], step=step)
-    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    weights = models.weights_of(model)
     files = [
         ("config.json", model.config.to_json_string().encode()),
         ("model.safetensors", to_bytes(weights, metadata={"format": "pt"})),
@@ -78,7 +79,7 @@ def load_weights(trial: Folder, step: int) -> dict[str, torch.Tensor]:
 
 
 def resume(
-    trial: Folder, prescribed: Iterable[int], model: GPTNeoXForCausalLM, optimizer: torch.optim.Optimizer
+    trial: Folder, prescribed: Iterable[int], model: PreTrainedModel, optimizer: torch.optim.Optimizer
 ) -> int | None:
     """Load the newest of the :func:`resumable_steps` that is whole; its step, or None where there is none."""
     for step in reversed(resumable_steps(trial, prescribed)):
@@ -89,7 +90,7 @@ def resume(
             continue  # an older one gives the same numbers, later
         import torch
 
-        model.load_state_dict(weights)
+        models.load(model, weights, f"{trial}, step {step}")
         torch.set_rng_state(state.pop("rng"))
         saved: dict[int, dict[str, Any]] = {}
         for key, value in state.items():

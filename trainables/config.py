@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,25 +15,30 @@ LOOP_VERSION = 1  # raise it when a change to the training loop changes a trial'
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The shape of a GPT-NeoX model (Pythia's architecture)."""
+    """A causal language model as plain data; made by :func:`trainables.models.find` or a function of an architecture.
+
+    settings: the fields of its ``transformers`` configuration of type ``architecture`` (``model_type`` there).
+    n_params_matmul: entries of the matrices that each token is multiplied by (projections, MLP, output head).
+    attention_width: heads x head size, summed over the layers. source: the Hub id or folder of its tokenizer and
+    published weights, if it has any. revision: the published weights that training starts from, None for from scratch;
+    commit: what the revision stood for (of a folder, a fingerprint of its weights).
+    """
 
     name: str
+    architecture: str
+    settings: dict[str, Any]
     n_layers: int
     d_model: int
-    n_heads: int
     vocab_size: int
     context: int
+    n_params_total: int
+    n_params_non_embedding: int
+    n_params_matmul: int
+    attention_width: int
     learning_rate: float
-    rotary_pct: float = 0.25
-
-    @property
-    def n_params_non_embedding(self) -> int:
-        d = self.d_model
-        return self.n_layers * (12 * d**2 + 13 * d) + 2 * d
-
-    @property
-    def n_params_total(self) -> int:
-        return self.n_params_non_embedding + 2 * self.vocab_size * self.d_model
+    source: str | None = None
+    revision: str | None = None
+    commit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -104,9 +110,10 @@ class TrialConfig:
     def trial_id(self) -> str:
         """A readable slug and a hash of every field that changes the trial's numbers."""
         identity = dataclasses.asdict(self) | {"loop_version": LOOP_VERSION}
-        del identity["checkpoint_every"], identity["seed"]
+        del identity["checkpoint_every"], identity["seed"], identity["model"]["source"]
         seeds = f"s{self.init_seed}" if self.init_seed == self.data_seed else f"i{self.init_seed}d{self.data_seed}"
-        return f"{self.model.name}-{self.budget}-{seeds}-{sha256(canonical_json(identity))[:8]}"
+        model = re.sub(r"[^\w.@-]+", "-", self.model.name)  # a folder or a revision may hold what a path must not
+        return f"{model}-{self.budget}-{seeds}-{sha256(canonical_json(identity))[:8]}"
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -1,71 +1,305 @@
-"""Models by name, and how one is built from scratch. Adding a model is one line in ``MODELS``."""
+"""Models by name, and how one is built: from scratch, or with published weights. Adding a model is one line of
+``MODELS``; any other causal language model is found by its Hub id or folder, from its ``config.json``."""
 
 from __future__ import annotations
 
+import functools
+import json
 import math
-from typing import TYPE_CHECKING
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from trainables import hub
 from trainables.config import ModelConfig
 
 if TYPE_CHECKING:
-    from transformers import GPTNeoXForCausalLM
+    import torch
+    from transformers import PreTrainedModel
 
-# name, layers, d, heads, vocabulary, context, learning rate. Pythia: Biderman et al. 2023, published configurations.
+
+def gpt_neox(
+    name: str,
+    n_layers: int,
+    d: int,
+    n_heads: int,
+    vocab_size: int,
+    context: int,
+    learning_rate: float,
+    source: str | None = None,
+    rotary_pct: float = 0.25,
+) -> ModelConfig:
+    """Pythia's architecture (Biderman et al. 2023): parallel residual, partly rotary, untied embeddings, MLP of 4 d."""
+    non_embedding = n_layers * (12 * d**2 + 13 * d) + 2 * d
+    settings = {
+        "hidden_size": d,
+        "num_hidden_layers": n_layers,
+        "num_attention_heads": n_heads,
+        "intermediate_size": 4 * d,
+        "vocab_size": vocab_size,
+        "max_position_embeddings": context,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": rotary_pct},
+        "use_parallel_residual": True,
+        "tie_word_embeddings": False,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }
+    return ModelConfig(
+        name=name,
+        architecture="gpt_neox",
+        settings=settings,
+        n_layers=n_layers,
+        d_model=d,
+        vocab_size=vocab_size,
+        context=context,
+        n_params_total=non_embedding + 2 * vocab_size * d,
+        n_params_non_embedding=non_embedding,
+        n_params_matmul=12 * n_layers * d**2 + vocab_size * d,
+        attention_width=n_layers * d,
+        learning_rate=learning_rate,
+        source=source,
+    )
+
+
+def gpt2(
+    name: str,
+    n_layers: int,
+    d: int,
+    n_heads: int,
+    vocab_size: int,
+    context: int,
+    learning_rate: float,
+    source: str | None = None,
+) -> ModelConfig:
+    """GPT-2 (Radford et al. 2019): learned positions, tied embeddings; no dropout, as in Pythia."""
+    non_embedding = n_layers * (12 * d**2 + 13 * d) + 2 * d
+    settings = {
+        "n_embd": d,
+        "n_layer": n_layers,
+        "n_head": n_heads,
+        "vocab_size": vocab_size,
+        "n_positions": context,
+        "tie_word_embeddings": True,
+        "bos_token_id": vocab_size - 1,
+        "eos_token_id": vocab_size - 1,
+    }
+    return ModelConfig(
+        name=name,
+        architecture="gpt2",
+        settings=settings | dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0),
+        n_layers=n_layers,
+        d_model=d,
+        vocab_size=vocab_size,
+        context=context,
+        n_params_total=non_embedding + (vocab_size + context) * d,
+        n_params_non_embedding=non_embedding,
+        n_params_matmul=12 * n_layers * d**2 + vocab_size * d,
+        attention_width=n_layers * d,
+        learning_rate=learning_rate,
+        source=source,
+    )
+
+
+def olmo(
+    name: str,
+    n_layers: int,
+    d: int,
+    n_heads: int,
+    vocab_size: int,
+    context: int,
+    learning_rate: float,
+    source: str | None = None,
+    ffn: int = 8192,
+) -> ModelConfig:
+    """OLMo (Groeneveld et al. 2024): rotary, gated MLP, layer norms without parameters; the 1B's tied embeddings."""
+    non_embedding = n_layers * (4 * d**2 + 3 * d * ffn)
+    settings = {
+        "hidden_size": d,
+        "num_hidden_layers": n_layers,
+        "num_attention_heads": n_heads,
+        "intermediate_size": ffn,
+        "vocab_size": vocab_size,
+        "max_position_embeddings": context,
+        "tie_word_embeddings": True,
+    }
+    return ModelConfig(
+        name=name,
+        architecture="olmo",
+        settings=settings,
+        n_layers=n_layers,
+        d_model=d,
+        vocab_size=vocab_size,
+        context=context,
+        n_params_total=non_embedding + vocab_size * d,
+        n_params_non_embedding=non_embedding,
+        n_params_matmul=non_embedding + vocab_size * d,
+        attention_width=n_layers * d,
+        learning_rate=learning_rate,
+        source=source,
+    )
+
+
+# name, layers, d, heads, vocabulary, context, learning rate, Hub id. Pythia: Biderman et al. 2023 and the published
+# configurations; gpt2: Brown et al. 2020's rate for that size; OLMo: Groeneveld et al. 2024.
 MODELS = {
-    row[0]: ModelConfig(*row)
-    for row in (
-        ("neox-280k", 3, 64, 4, 1024, 128, 3e-3),  # the quickstart's: seconds a trial on one core
-        ("pythia-14m", 6, 128, 4, 50304, 2048, 1e-3),
-        ("pythia-31m", 6, 256, 8, 50304, 2048, 1e-3),
-        ("pythia-70m", 6, 512, 8, 50304, 2048, 1e-3),
-        ("pythia-160m", 12, 768, 12, 50304, 2048, 6e-4),
-        ("pythia-410m", 24, 1024, 16, 50304, 2048, 3e-4),
-        ("pythia-1b", 16, 2048, 8, 50304, 2048, 2.5e-4),
-        ("pythia-1.4b", 24, 2048, 16, 50304, 2048, 2e-4),
-        ("pythia-2.8b", 32, 2560, 32, 50304, 2048, 1.6e-4),
-        ("pythia-6.9b", 32, 4096, 32, 50432, 2048, 1.2e-4),
-        ("pythia-12b", 36, 5120, 40, 50688, 2048, 1.2e-4),
+    config.name: config
+    for config in (
+        gpt_neox("neox-280k", 3, 64, 4, 1024, 128, 3e-3),  # the quickstart's: seconds a trial on one core
+        gpt_neox("pythia-14m", 6, 128, 4, 50304, 2048, 1e-3, "EleutherAI/pythia-14m"),
+        gpt_neox("pythia-31m", 6, 256, 8, 50304, 2048, 1e-3, "EleutherAI/pythia-31m"),
+        gpt_neox("pythia-70m", 6, 512, 8, 50304, 2048, 1e-3, "EleutherAI/pythia-70m"),
+        gpt_neox("pythia-160m", 12, 768, 12, 50304, 2048, 6e-4, "EleutherAI/pythia-160m"),
+        gpt_neox("pythia-410m", 24, 1024, 16, 50304, 2048, 3e-4, "EleutherAI/pythia-410m"),
+        gpt_neox("pythia-1b", 16, 2048, 8, 50304, 2048, 2.5e-4, "EleutherAI/pythia-1b"),
+        gpt_neox("pythia-1.4b", 24, 2048, 16, 50304, 2048, 2e-4, "EleutherAI/pythia-1.4b"),
+        gpt_neox("pythia-2.8b", 32, 2560, 32, 50304, 2048, 1.6e-4, "EleutherAI/pythia-2.8b"),
+        gpt_neox("pythia-6.9b", 32, 4096, 32, 50432, 2048, 1.2e-4, "EleutherAI/pythia-6.9b"),
+        gpt_neox("pythia-12b", 36, 5120, 40, 50688, 2048, 1.2e-4, "EleutherAI/pythia-12b"),
+        gpt2("gpt2-tiny", 2, 128, 2, 1000, 256, 1e-3),
+        gpt2("gpt2", 12, 768, 12, 50257, 1024, 6e-4, "openai-community/gpt2"),
+        olmo("olmo-1b", 16, 2048, 16, 50304, 2048, 4e-4, "allenai/OLMo-1B-hf"),
     )
 }
+# van der Wal et al. 2025: further seeds of five Pythias, some of the data order or the initialisation alone
+POLYPYTHIAS = re.compile(r"(pythia-(?:14m|31m|70m|160m|410m))-(?:data-|weight-)?seed[1-9]")
+FROM_SCRATCH = "scratch"
+CONFIG, WEIGHTS = "config.json", ("*.safetensors", "*.safetensors.index.json")
+# fields of a configuration that change no number of a model in float32, or do so only in generation
+_NOT_SETTINGS = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
 
 
-def build(config: ModelConfig, *, init_seed: int | None = None, device: str = "cpu") -> GPTNeoXForCausalLM:
-    """An untrained GPT-NeoX causal language model, float32.
+@functools.cache
+def find(word: str, revision: str = FROM_SCRATCH) -> ModelConfig:
+    """A model by its name in ``MODELS``, a PolyPythia's, a folder, or a Hub id; to be trained from ``revision``.
 
-    ``init_seed`` draws Pythia's initialisation on the CPU, so that it does not depend on the device; without it the
-    weights are whatever the library's constructor leaves (to be overwritten by a checkpoint, or ``device="meta"``).
+    Asks the Hub (or its cache) for the configuration of a model that is not in ``MODELS``, and for what a revision
+    stands for. Raises ValueError for one that is unknown, and a :class:`trainables.hub.HubError`, which is one, where
+    it cannot be had.
+    """
+    config = _known(word) or _published(word, "main" if revision == FROM_SCRATCH else revision)
+    if revision == FROM_SCRATCH:
+        return config
+    if config.source is None:
+        raise ValueError(f"model={word} revision={revision}: it has no published weights; use revision={FROM_SCRATCH}")
+    folder = hub.fetch(config.source, (CONFIG,), revision)
+    name = config.name if hub.is_folder(config.source) else f"{config.name}@{revision}"
+    return replace(config, name=name, revision=revision, commit=hub.commit(folder, WEIGHTS))
+
+
+def is_known(word: str) -> bool:
+    """Whether :func:`find` can take ``word``, as far as that can be told without asking the Hub."""
+    return _known(word) is not None or hub.is_folder(word) or hub.is_repo_id(word)
+
+
+def _known(word: str) -> ModelConfig | None:
+    of_source = {config.source: config for config in MODELS.values() if config.source}
+    owner, _, short = word.rpartition("/")
+    if seeds := POLYPYTHIAS.fullmatch(short if owner == "EleutherAI" else word):
+        return replace(MODELS[seeds[1]], name=seeds[0], source=f"EleutherAI/{seeds[0]}")
+    return MODELS.get(word) or (of_source | {"gpt2": MODELS["gpt2"]}).get(word)
+
+
+def _published(word: str, revision: str) -> ModelConfig:
+    """Any causal language model of ``transformers`` by its ``config.json``; parameters and FLOPs are counted on it."""
+    if not is_known(word):
+        raise ValueError(f"model={word}: no model of that name, no folder, and no Hub id (owner/name)")
+    path = hub.fetch(word, (CONFIG,), revision) / CONFIG
+    try:
+        settings = json.loads(path.read_text())
+        architecture = settings.pop("model_type")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"model={word}: {path} is not the configuration of a transformers model ({error!r})"
+        ) from error
+    if "auto_map" in settings:
+        raise ValueError(
+            f"model={word}: needs code from its repository, which is never run; use a model without auto_map"
+        )
+    settings = {key: value for key, value in settings.items() if key not in _NOT_SETTINGS}
+    settings |= {key: 0.0 for key in settings if key.endswith(("dropout", "pdrop"))}  # resumed runs stay exact
+    name = Path(word).expanduser().resolve().name if hub.is_folder(word) else word.rpartition("/")[2]
+    source = str(Path(word).expanduser().resolve()) if hub.is_folder(word) else word
+    return _counted(ModelConfig(name, architecture, settings, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, source))
+
+
+def _counted(config: ModelConfig) -> ModelConfig:
+    """What of the model follows from its settings, counted on the meta device: no memory, whatever its size."""
+    model = build(config, device="meta")
+    text = model.config.get_text_config()
+    embeddings = {id(module.weight): module.weight.numel() for module in _embeddings(model)}
+    total = sum(weight.numel() for weight in model.parameters())
+    matmul, attention = _forward_flops(model)
+    config = replace(
+        config,
+        n_layers=text.num_hidden_layers,
+        d_model=text.hidden_size,
+        vocab_size=text.vocab_size,
+        context=getattr(text, "max_position_embeddings", None) or 2**31,
+        n_params_total=total,
+        n_params_non_embedding=total - sum(embeddings.values()),
+        n_params_matmul=matmul // 2,
+        attention_width=attention // 4,
+    )
+    nearest = min(
+        (known for known in MODELS.values() if known.name.startswith("pythia")),
+        key=lambda known: abs(math.log(known.n_params_non_embedding / max(1, config.n_params_non_embedding))),
+    )
+    return replace(config, learning_rate=nearest.learning_rate)
+
+
+def _embeddings(model: PreTrainedModel) -> list[Any]:
+    """Token and position embeddings, and the output head."""
+    import torch
+
+    found = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    return [*found, model.get_output_embeddings()]
+
+
+def _forward_flops(model: PreTrainedModel) -> tuple[int, int]:
+    """(a, b) of the forward FLOPs of a token in a sequence of T: a + b T, by torch's counter at two lengths."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model.set_attn_implementation("eager")
+    per_token = []
+    for length in (16, 32):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            tokens, mask = torch.zeros(1, length, dtype=torch.long), torch.zeros(1, 1, length, length)
+            model(input_ids=tokens.to("meta"), attention_mask=mask.to("meta"))  # made from tokens, a mask needs values
+        per_token.append(counter.get_total_flops() // length)
+    slope = (per_token[1] - per_token[0]) // 16
+    return per_token[0] - 16 * slope, slope
+
+
+def build(model: str | ModelConfig, *, init_seed: int | None = None, device: str = "cpu") -> PreTrainedModel:
+    """An untrained causal language model, float32; a name as :func:`find` takes it.
+
+    ``init_seed`` draws the initialisation on the CPU, so that it does not depend on the device: GPT-NeoX's as Pythia's,
+    others as ``transformers`` does. Without it the weights are whatever the library's constructor leaves (to be
+    overwritten by a checkpoint, or ``device="meta"``).
     """
     import torch
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    neox = GPTNeoXConfig(
-        hidden_size=config.d_model,
-        num_hidden_layers=config.n_layers,
-        num_attention_heads=config.n_heads,
-        intermediate_size=4 * config.d_model,
-        vocab_size=config.vocab_size,
-        max_position_embeddings=config.context,
-        rope_parameters={
-            "rope_type": "default",
-            "rope_theta": 10000.0,
-            "partial_rotary_factor": config.rotary_pct,
-        },
-        use_parallel_residual=True,
-        tie_word_embeddings=False,
-        bos_token_id=0,
-        eos_token_id=0,
-        use_cache=False,
-    )
-    with torch.device("meta" if device == "meta" else "cpu"):
-        model = GPTNeoXForCausalLM(neox)
+    config = find(model) if isinstance(model, str) else model
+    try:
+        settings = AutoConfig.for_model(config.architecture, **config.settings, use_cache=False)
+        with torch.device("meta" if device == "meta" else "cpu"), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(init_seed or 0)
+            built = AutoModelForCausalLM.from_config(settings, dtype=torch.float32, trust_remote_code=False)
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"model {config.name}: transformers builds no causal language model of it ({error})"
+        ) from error
     if device == "meta":
-        return model
-    if init_seed is not None:
-        initialize(model, init_seed)
-    return model.to(device)
+        return built
+    if init_seed is not None and config.architecture == "gpt_neox":
+        initialize(built, init_seed)
+    return built.to(device)
 
 
-def initialize(model: GPTNeoXForCausalLM, seed: int) -> None:
+def initialize(model: PreTrainedModel, seed: int) -> None:
     """Draw the weights in place as GPT-NeoX does for Pythia.
 
     Small init (Nguyen & Salazar 2019): normal with std sqrt(2 / 5d); the matrices that write into the residual stream
@@ -85,3 +319,63 @@ def initialize(model: GPTNeoXForCausalLM, seed: int) -> None:
             residual = name.endswith(("attention.dense.weight", "mlp.dense_4h_to_h.weight"))
             std = 2 / (n_layers * math.sqrt(d)) if residual else math.sqrt(2 / (5 * d))
             weight.normal_(0.0, std, generator=generator)
+
+
+def fetch_weights(config: ModelConfig) -> Path:
+    """The folder with a published model's safetensors, downloaded where they are not in the cache.
+
+    Raises HubError, also for a repository that has only pickled weights.
+    """
+    assert config.source is not None, "only a model with a source has published weights"
+    folder = hub.fetch(config.source, (CONFIG, *WEIGHTS), config.commit if not hub.is_folder(config.source) else None)
+    if not any(folder.glob(WEIGHTS[0])):
+        raise hub.HubError(
+            f"model {config.name}: {config.source} at {config.revision} has no safetensors, only weights in formats "
+            "that can run code when they are read. Choose a revision that has them; or let "
+            "https://huggingface.co/spaces/safetensors/convert make a pull request of them and give its revision "
+            "(refs/pr/N); or convert them where you trust them (save_pretrained) and give the folder as model="
+        )
+    return folder
+
+
+def start(config: ModelConfig, *, init_seed: int, device: str) -> PreTrainedModel:
+    """The module that a trial starts from: untrained, or with the weights of the published checkpoint, float32.
+
+    Raises HubError where these cannot be had, ValueError where they are not those of this model.
+    """
+    if config.revision is None:
+        return build(config, init_seed=init_seed, device=device)
+    from safetensors.torch import load_file
+
+    model = build(config)
+    weights: dict[str, torch.Tensor] = {}
+    for path in sorted(fetch_weights(config).glob(WEIGHTS[0])):
+        weights |= load_file(path)
+    load(model, weights, f"{config.source} at {config.revision}")
+    return model.to(device)
+
+
+def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """The state dict without what is tied to something else in it, on the CPU: what a checkpoint holds."""
+    tied = model.all_tied_weights_keys
+    return {name: value.cpu().contiguous() for name, value in model.state_dict().items() if name not in tied}
+
+
+def load(model: PreTrainedModel, weights: dict[str, torch.Tensor], origin: str) -> None:
+    """Put ``weights`` into a model, in its own precision. Raises ValueError, naming what does not fit."""
+    known = model.state_dict()
+    tied = model.all_tied_weights_keys
+    weights = {_own_name(name, model): value for name, value in weights.items()}
+    missing = [name for name in known if name not in weights and name not in tied]
+    shapes = [n for n, value in weights.items() if n in known and known[n].shape != value.shape]
+    if missing or shapes:
+        what = f"{missing[0]} is missing" if missing else f"{shapes[0]} has the shape {tuple(weights[shapes[0]].shape)}"
+        raise ValueError(f"{origin}: not the weights of this model: {what}")
+    model.load_state_dict({name: weights[name] for name in weights if name in known}, strict=False)
+    model.tie_weights()
+
+
+def _own_name(name: str, model: PreTrainedModel) -> str:
+    """A few published files leave out the base model's prefix (gpt2: ``h.0.ln_1.weight``)."""
+    prefix = f"{model.base_model_prefix}."
+    return name if name in model.state_dict() else prefix + name if prefix + name in model.state_dict() else name

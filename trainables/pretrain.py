@@ -32,7 +32,7 @@ def pretrain(config: TrialConfig, trial: Folder, tokens: TokenStore) -> int:
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.init_seed)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    model = models.build(config.model, init_seed=config.init_seed, device=str(device))
+    model = models.start(config.model, init_seed=config.init_seed, device=str(device))
     optimizer = _adamw(model, config)
     keep = set(checkpoint_steps(config.optimization, config.steps, config.checkpoint_every))
     start = checkpoint.resume(trial, keep, model, optimizer)

@@ -1,22 +1,30 @@
-"""Pile-format shards: JSON lines of ``{"text": ..., "meta": {"pile_set_name": ...}}``, plain, gzip or zstandard."""
+"""Files of documents: Pile-format JSON lines (``{"text": ..., "meta": {"pile_set_name": ...}}``, plain, gzip or
+zstandard), Parquet, and the Arrow files of ``datasets``' ``save_to_disk``, all streamed."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import zstandard
 
-from trainables.storage import sha256
+from trainables.storage import open_binary, sha256
 
-SUFFIXES = (".jsonl.zst", ".jsonl.gz", ".jsonl")
+LINES = (".jsonl.zst", ".jsonl.gz", ".jsonl", ".json.gz", ".json.zst")
+PARQUET, ARROW = ".parquet", ".arrow"
+SUFFIXES = (*LINES, PARQUET, ARROW)
 SPLIT_VERSION = 1  # raise it when a document could change its split
 CHUNK_BYTES = 1 << 16
+ROWS = 256  # of a table that are in memory at once
 HELD_OUT_PERCENT = 5  # each of validation and test, by document hash
+NO_DOMAIN = "all"
 
 
 class ShardError(ValueError):
@@ -37,19 +45,58 @@ class Document:
         return "test" if bucket < 2 * HELD_OUT_PERCENT else "train"
 
 
-def find_shards(folder: str | Path) -> list[Path]:
-    """The shards in a folder (or the one shard named), sorted by name. Raises ShardError if there is none."""
-    root = Path(folder).expanduser()
-    if root.is_file() and root.name.endswith(SUFFIXES):
-        return [root]
-    shards = sorted(path for path in root.glob("*") if _is_shard(path.name)) if root.is_dir() else []
-    if not shards:
-        raise ShardError(f"corpus {root}: no Pile-format shard there; expected files ending in {', '.join(SUFFIXES)}")
-    return shards
+@dataclass(frozen=True)
+class Columns:
+    """Where a record keeps its text and its domain; a dot goes into a struct. Several texts are joined by line ends.
+
+    Without ``text`` it is the column of that name, or of a table its only column of text; without ``domain`` it is the
+    Pile's ``meta.pile_set_name``, and ``all`` where there is none.
+    """
+
+    text: tuple[str, ...] = ()
+    domain: str = ""
+
+    def document(self, record: Any, place: str) -> Document:
+        """A record as a document. Raises ShardError, which begins with ``place``."""
+        texts = [_value(record, name) for name in self.text or ("text",)]
+        if not all(isinstance(text, str) for text in texts):
+            listed = ", ".join(record) if isinstance(record, Mapping) else type(record).__name__
+            wanted = " and ".join(f'"{name}"' for name in self.text or ("text",))
+            raise ShardError(
+                f'{place}: no {wanted} string, but {listed}; a Pile document is {{"text": ..., "meta": ...}}, and '
+                "other columns are named by text_columns="
+            )
+        domain = _value(record, self.domain or "meta.pile_set_name")
+        if self.domain and not isinstance(domain, str):
+            raise ShardError(f'{place}: no "{self.domain}" string; domain_column= names the column of the domain')
+        document = Document("\n".join(texts), domain if isinstance(domain, str) else NO_DOMAIN)
+        try:  # JSON can spell half a surrogate pair, which is no character and has no UTF-8 form
+            (document.text + document.domain).encode()
+        except UnicodeEncodeError as error:
+            raise ShardError(f"{place}: an unpaired surrogate, {error.object[error.start]!a}") from error
+        return document
+
+    def of_table(self, schema: Mapping[str, bool], place: str) -> Columns:
+        """The columns of a table, of which ``schema`` says whether each holds text. Raises ShardError."""
+        if self.text or schema.get("text"):
+            return self
+        found = [name for name, is_text in schema.items() if is_text]
+        if len(found) != 1:
+            raise ShardError(
+                f"{place}: which column is the text? It has {', '.join(schema)}; say text_columns=NAME (or several)"
+            )
+        return Columns((found[0],), self.domain)
 
 
-def _is_shard(name: str) -> bool:
-    return name.endswith(SUFFIXES) and not name.startswith(".")  # macOS leaves "._name" beside files on foreign disks
+PILE = Columns()
+
+
+def _value(record: Any, path: str) -> Any:
+    for name in path.split("."):
+        if not isinstance(record, Mapping):
+            return None
+        record = record.get(name)
+    return record
 
 
 def write_shard(path: Path, documents: Iterable[Document]) -> None:
@@ -66,42 +113,66 @@ def write_shard(path: Path, documents: Iterable[Document]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_documents(path: str | Path) -> Iterator[Document]:
-    """Stream a shard's documents in bounded memory (one line at a time).
+def read_documents(path: str | Path, columns: Columns = PILE) -> Iterator[Document]:
+    """Stream the documents of a file (a path or a URI) in bounded memory: a line, or some rows, at a time.
 
     Raises ShardError, naming file and line, for a shard that is empty, cut off or corrupt, and for a line that is not
     UTF-8, not JSON, or has no ``text``.
     """
-    path = Path(path)
-    number = found = 0
+    number = 0
+    read, unit = (_from_lines, "line") if str(path).endswith(LINES) else (_from_table, "row")
     try:
-        for number, line in enumerate(_lines(path), start=1):
-            if line.strip():
-                found += 1
-                yield _parse(line, path, number)
-    except (zstandard.ZstdError, zlib.error, EOFError, OSError) as error:
-        raise ShardError(f"{path}, after line {number}: cannot be read ({error}); fetch the file anew") from error
-    if not found:
+        with open_binary(path, seekable=str(path).endswith(PARQUET)) as stream:
+            for number, document in read(stream, str(path), columns):  # noqa: B007
+                yield document
+    except (zstandard.ZstdError, zlib.error, EOFError, OSError, pa.ArrowException) as error:
+        raise ShardError(f"{path}, after {unit} {number}: cannot be read ({error}); fetch the file anew") from error
+    if not number:
         raise ShardError(f"{path}: the shard is empty; fetch it anew or remove it")
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    if path.name.endswith(".zst"):
-        yield from _split_lines(_zstandard_chunks(path))
-        return
-    with gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb") as lines:
-        yield from lines
+def _from_lines(stream: BinaryIO, path: str, columns: Columns) -> Iterator[tuple[int, Document]]:
+    unpacked = gzip.GzipFile(fileobj=stream) if path.endswith(".gz") else stream
+    chunks = _zstandard_chunks(stream) if path.endswith(".zst") else _chunks(unpacked)
+    for number, line in enumerate(_split_lines(chunks), start=1):
+        if line.strip():
+            place = f"{path}, line {number}"
+            yield number, columns.document(_parse(line, place), place)
 
 
-def _zstandard_chunks(path: Path) -> Iterator[bytes]:
+def _from_table(stream: BinaryIO, path: str, columns: Columns) -> Iterator[tuple[int, Document]]:
+    if path.endswith(PARQUET):
+        file = pq.ParquetFile(stream)
+        schema, batches = file.schema_arrow, file.iter_batches(batch_size=ROWS)
+    else:
+        reader = pa.ipc.open_stream(stream)
+        schema, batches = reader.schema, iter(reader)
+    columns = columns.of_table({field.name: _is_text(field.type) for field in schema}, path)
+    number = 0
+    for batch in batches:
+        for first in range(0, len(batch), ROWS):  # an Arrow file's batch may hold a thousand long documents
+            for record in batch.slice(first, ROWS).to_pylist():
+                number += 1
+                yield number, columns.document(record, f"{path}, row {number}")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _chunks(stream: BinaryIO | gzip.GzipFile) -> Iterator[bytes]:
+    while chunk := stream.read(CHUNK_BYTES):
+        yield chunk
+
+
+def _zstandard_chunks(stream: BinaryIO) -> Iterator[bytes]:
     """The frames of a file one after the other. zstandard's own reader takes a frame that was cut off for its end."""
-    with path.open("rb") as packed:
-        frame = None
-        while chunk := packed.read(CHUNK_BYTES):
-            while chunk:
-                frame = frame or zstandard.ZstdDecompressor().decompressobj()
-                yield frame.decompress(chunk)
-                chunk, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
+    frame = None
+    for chunk in _chunks(stream):
+        while chunk:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            yield frame.decompress(chunk)
+            chunk, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
     if frame is not None:
         raise EOFError("the file ends in the middle of a zstandard frame")
 
@@ -115,23 +186,12 @@ def _split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _parse(line: bytes, path: Path, number: int) -> Document:
+def _parse(line: bytes, place: str) -> Any:
     try:
-        record = json.loads(line.decode("utf-8"))
+        return json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ShardError(f"{path}, line {number}: not valid UTF-8 (byte {error.start} of the line)") from error
+        raise ShardError(f"{place}: not valid UTF-8 (byte {error.start} of the line)") from error
     except json.JSONDecodeError as error:
-        raise ShardError(f"{path}, line {number}: not valid JSON ({error.msg}, column {error.colno})") from error
+        raise ShardError(f"{place}: not valid JSON ({error.msg}, column {error.colno})") from error
     except (ValueError, RecursionError) as error:  # an integer of thousands of digits, or nesting without end
-        raise ShardError(f"{path}, line {number}: not JSON that Python reads ({error})") from error
-    text = record.get("text") if isinstance(record, dict) else None
-    if not isinstance(text, str):
-        raise ShardError(f'{path}, line {number}: no "text" string; a Pile document is {{"text": ..., "meta": ...}}')
-    meta = record.get("meta")
-    domain = meta.get("pile_set_name") if isinstance(meta, dict) else None
-    document = Document(text, domain if isinstance(domain, str) else "all")
-    try:  # JSON can spell half a surrogate pair, which is no character and has no UTF-8 form
-        (document.text + document.domain).encode()
-    except UnicodeEncodeError as error:
-        raise ShardError(f"{path}, line {number}: an unpaired surrogate, {error.object[error.start]!a}") from error
-    return document
+        raise ShardError(f"{place}: not JSON that Python reads ({error})") from error

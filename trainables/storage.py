@@ -14,11 +14,12 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pyarrow import fs
 
 MANIFEST = "manifest.json"
+STREAM_BYTES = 1 << 20
 
 
 class CorruptFileError(ValueError):
@@ -35,6 +36,15 @@ def canonical_json(value: Any) -> bytes:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def open_binary(uri: str | os.PathLike[str], *, seekable: bool = False) -> BinaryIO:
+    """A file at a local path or URI, for reading in pieces. Raises OSError, and ValueError as :meth:`Folder.open`."""
+    place = Folder.open(uri)
+    if seekable:
+        return place.filesystem.open_input_file(place.path)
+    # buffered: each read of an object store is a request
+    return place.filesystem.open_input_stream(place.path, compression=None, buffer_size=STREAM_BYTES)
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,12 @@ class Folder:
         """Names of the files and folders directly inside, sorted; empty where the folder does not exist."""
         infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in infos if ".tmp-" not in info.base_name)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the files directly inside, by name, sorted; nothing where the folder does not exist."""
+        infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        files = (info for info in infos if info.type == fs.FileType.File and ".tmp-" not in info.base_name)
+        return {info.base_name: info.size for info in sorted(files, key=lambda info: info.base_name)}
 
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises FileNotFoundError."""

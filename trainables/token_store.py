@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainables.corpus import SPLITS
+from trainables.mixture import Mixer
 from trainables.storage import CorruptFileError, Folder, sha256
 
 WINDOW = 1024  # blocks per part; at 2049 uint16 tokens a part is 4 MB
 META = "tokens.json"
 TOKENIZER = "tokenizer.json"
-HELD_OUT_SPLITS = ("validation", "test")
-SPLITS = ("train", *HELD_OUT_SPLITS)
 HELD_OUT_BLOCKS = 128  # of each; the first of the stream, so that ingesting more never changes them
 HELD_OUT_BLOCKS_PER_DOCUMENT = 4  # a held-out document is cut here, or one long file would be the whole split
 
@@ -40,13 +40,17 @@ class Blocks:
 
 @dataclass
 class Packer:
-    """Concatenates a split's documents per domain and cuts blocks; a part is handed on as soon as it is full."""
+    """Concatenates a split's documents per domain and cuts blocks; a part is handed on as soon as it is full.
+
+    mixer: which of the blocks are taken; without one, all are.
+    """
 
     length: int
     dtype: np.dtype
     end_of_text: int
     size: int
     write: Callable[[int, Blocks], None]
+    mixer: Mixer | None = None
     parts: int = 0
     blocks: int = 0  # handed on
     _pending: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -59,16 +63,24 @@ class Packer:
         pieces = self._pending.setdefault(domain, [])
         pieces += [ids.astype(self.dtype), np.array([self.end_of_text], dtype=self.dtype)]
         length = self._pending_length.get(domain, 0) + len(ids) + 1
+        cut: list[np.ndarray] = []
         if length >= self.length:
             joined = np.concatenate(pieces)
             whole = len(joined) // self.length
-            self._blocks.extend(joined[: whole * self.length].reshape(whole, self.length))
-            self._domains.extend([domain] * whole)
+            cut = list(joined[: whole * self.length].reshape(whole, self.length))
             self._pending[domain] = [joined[whole * self.length :]]
             length = len(joined) - whole * self.length
-            while len(self._blocks) >= self.size:
-                self._hand_on(self.size)
         self._pending_length[domain] = length
+        for name, block in self.mixer.take(domain, cut) if self.mixer else ((domain, block) for block in cut):
+            self._blocks.append(block)
+            self._domains.append(name)
+        while len(self._blocks) >= self.size:
+            self._hand_on(self.size)
+
+    @property
+    def packed(self) -> int:
+        """Blocks handed on and waiting for their part to be full."""
+        return self.blocks + len(self._blocks)
 
     def finish(self) -> None:
         """Hand on the last, partial part; a tail shorter than one block is dropped."""
@@ -140,8 +152,6 @@ class TokenStore:
     def lost_files(self) -> list[str]:
         """Names of the files that are gone; :func:`trainables.ingest.prepare` makes them anew."""
         names = set(self.folder.names())
-        if "tokenizer_sha256" not in self.meta:  # prepared by a version that did not record it
-            names.discard(TOKENIZER)
         parts = (part_name(split, i) for split in SPLITS for i in range(len(self.meta[split]["sha256"])))
         return [name for name in (TOKENIZER, *parts) if name not in names]
 

@@ -119,6 +119,7 @@ def block_matrices(weights: dict[str, np.ndarray]) -> list[tuple[int, str, np.nd
     """(layer, name, matrix) of every weight matrix inside a transformer block; layer k is the k-th block, from 1.
 
     A matrix is inside a block where its name holds the block's number: ``gpt_neox.layers.0.mlp.dense_h_to_4h.weight``.
+    Its shape is (outputs, inputs).
     """
     found = []
     for name, weight in weights.items():
@@ -146,9 +147,13 @@ def measure_deep(observation: Observation) -> Iterator[Value]:
     blocks: dict[int, list[np.ndarray]] = {}
     for layer, name, matrix in block_matrices(observation.weights):
         if "mlp" in name:
-            blocks.setdefault(layer, []).append(matrix.T)  # a linear layer's weight is (outputs, inputs)
+            blocks.setdefault(layer, []).append(matrix.T)
     for chain in blocks.values():
         chain.sort(key=len)  # an MLP widens, then narrows, whatever the order of its names
+    if any(len(chain) != 2 for chain in blocks.values()):
+        why = "the matrices of a gated MLP lie side by side, not one after the other"
+        yield from (Value("deep_graph_persistence", None, place, why) for place in (None, *blocks))
+        return
     every = [matrix for _, chain in sorted(blocks.items()) for matrix in chain]
     chains: list[tuple[int | None, list[np.ndarray]]] = [(None, every), *blocks.items()]
     for place, chain in chains:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from metrics.probe import Observation, ProbeSet
+from trainables import models
 from trainables.config import ModelConfig
 
 settings.register_profile("reproducible", deadline=None, derandomize=True)
@@ -17,7 +18,7 @@ settings.load_profile("reproducible")
 
 @pytest.fixture(scope="session")
 def tiny_model() -> ModelConfig:
-    return ModelConfig("tiny", 2, 16, 2, vocab_size=300, context=16, learning_rate=3e-3)
+    return models.gpt_neox("tiny", 2, 16, 2, vocab_size=300, context=16, learning_rate=3e-3)
 
 
 @pytest.fixture(scope="session")

@@ -27,10 +27,11 @@ from metrics.trace import Trace
 from trainables import checkpoint, ingest, models
 from trainables.budget import Budget
 from trainables.config import ModelConfig, Optimization, TrialConfig
+from trainables.corpus import SPLITS, Files
 from trainables.shards import Document, write_shard
 from trainables.storage import CorruptFileError, Folder, sha256
 from trainables.token_store import TokenStore
-from trainables.tokenizers import token_bytes, train_bpe
+from trainables.tokenizers import BPE, END_OF_TEXT, token_bytes, train_bpe
 
 OF_CHECKPOINTS, OF_PAIRS, OF_TRAJECTORIES = (
     metrics.of_kind(kind, metrics.registry()) for kind in ("checkpoint", "pair", "trajectory")
@@ -46,10 +47,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
     texts = [" ".join(str(word) for word in rng.integers(0, 500, size=80)) for _ in range(300)]
     documents = [Document(text, "ab"[index % 2]) for index, text in enumerate(texts)]
     write_shard(folder / "a.jsonl.zst", documents)
-    tokenizer = train_bpe([folder / "a.jsonl.zst"], 300)
+    tokenizer = train_bpe(Files(str(folder)).shards(), 300)
     tokenized = ((d.split, d.domain, np.array(tokenizer.encode(d.text).ids, dtype=np.uint32)) for d in documents)
-    spec = ingest.TokenSpec("numbers", "numbers-1", ingest.BPE, vocab_size=300, seq_len=16)
-    return ingest.pack(tokenized, spec, Folder.open(folder), blocks=10**6, tokenizer_json=tokenizer.to_str())
+    spec = ingest.TokenSpec("numbers", "numbers-1", BPE, "none", END_OF_TEXT, vocab_size=300, seq_len=16)
+    return ingest.pack(
+        [ingest.Stream(SPLITS, tokenized)], spec, Folder.open(folder), blocks=10**6, tokenizer_json=tokenizer.to_str()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -35,13 +35,9 @@ def run(store: Path, *settings: str) -> int:
 
 
 @pytest.fixture
-def prepared(finished: Path, tmp_path: Path) -> Path:
-    """A new store with the finished sweep's token store in it."""
-    path = tmp_path / "store"
-    path.mkdir()
-    (path / "tokens").symlink_to(finished / "tokens")
-    Store.open(str(path)).root.write("sweep.json", (finished / "sweep.json").read_bytes())
-    return path
+def prepared(shared_tokens: Path) -> Path:
+    """A new store beside the finished sweep's token store."""
+    return shared_tokens / "store"
 
 
 def test_running_a_finished_sweep_again_does_nothing(
@@ -274,16 +270,14 @@ def test_input_that_cannot_be_read_is_named_with_file_and_line(
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_full_disk_fails_the_trials_by_name_and_the_sweep_goes_on_once_there_is_room(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared_tokens: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    disk = tmp_path / "disk"
+    disk = shared_tokens / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
     if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
         pytest.skip("this machine does not let root mount")
     try:
-        (disk / "tokens").symlink_to(finished / "tokens")
-        (disk / "sweep.json").write_bytes((finished / "sweep.json").read_bytes())
         assert run(disk, "metrics=none", "seeds=0", "budgets=20steps") == 1
         assert "No space left on device" in capsys.readouterr().err
         assert list(disk.rglob("*.tmp*")) == []

@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer
+from tokenizers import models as tokenizer_models
 
-from trainables import ingest
+from trainables import ingest, models
 from trainables.budget import Budget
 from trainables.config import ModelConfig, Optimization, TrialConfig
+from trainables.corpus import SPLITS
+from trainables.ingest import Stream
 from trainables.shards import Document, write_shard
 from trainables.storage import Folder
 from trainables.token_store import TokenStore
-from trainables.tokenizers import END_OF_TEXT
+from trainables.tokenizers import BPE, END_OF_TEXT
 
 settings.register_profile("reproducible", deadline=None, derandomize=True)
 settings.load_profile("reproducible")
@@ -28,7 +31,7 @@ TokenizedDocument = tuple[str, str, np.ndarray]
 
 @pytest.fixture(scope="session")
 def tiny_model() -> ModelConfig:
-    return ModelConfig("tiny", 2, 16, 2, vocab_size=64, context=16, learning_rate=3e-3)
+    return models.gpt_neox("tiny", 2, 16, 2, vocab_size=64, context=16, learning_rate=3e-3)
 
 
 @pytest.fixture(scope="session")
@@ -64,12 +67,12 @@ def tiny_config(tiny_model: ModelConfig) -> TrialConfig:
 
 @pytest.fixture(scope="session")
 def token_spec() -> ingest.TokenSpec:
-    return ingest.TokenSpec("synthetic", "synthetic-1", ingest.BPE, vocab_size=64, seq_len=16)
+    return ingest.TokenSpec("synthetic", "synthetic-1", BPE, "none", END_OF_TEXT, vocab_size=64, seq_len=16)
 
 
 @pytest.fixture(scope="session")
 def tokenizer_json() -> str:
-    tokenizer = Tokenizer(models.BPE())
+    tokenizer = Tokenizer(tokenizer_models.BPE())
     tokenizer.add_special_tokens([END_OF_TEXT])
     return tokenizer.to_str()
 
@@ -98,7 +101,7 @@ def token_store(
     """A complete store of a finite corpus, a little over one part, so that a trial can go round it."""
     folder = Folder.open(tmp_path_factory.mktemp("tokens"))
     documents = itertools.islice(tokenized_stream(), 170)
-    return ingest.pack(documents, token_spec, folder, blocks=10**6, tokenizer_json=tokenizer_json)
+    return ingest.pack([Stream(SPLITS, documents)], token_spec, folder, blocks=10**6, tokenizer_json=tokenizer_json)
 
 
 @pytest.fixture(scope="session")

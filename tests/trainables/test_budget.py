@@ -12,7 +12,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainables import models
 from trainables.budget import Budget, flops_per_token
-from trainables.config import ModelConfig
 
 units = st.sampled_from(["flops", "tokens", "steps"])
 amounts = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
@@ -77,7 +76,7 @@ def test_a_budget_of_exactly_so_many_steps_buys_them(spare: int) -> None:
     ("layers", "d", "heads", "vocabulary", "seq_len"), [(2, 16, 2, 64, 16), (3, 64, 4, 1024, 128), (1, 96, 3, 777, 33)]
 )
 def test_flops_per_token_are_what_torch_counts(layers: int, d: int, heads: int, vocabulary: int, seq_len: int) -> None:
-    shape = ModelConfig("x", layers, d, heads, vocabulary, seq_len, 1e-3)
+    shape = models.gpt_neox("x", layers, d, heads, vocabulary, seq_len, 1e-3)
     model = models.build(shape, init_seed=0)
     model.set_attn_implementation("eager")
     block = torch.zeros(2, seq_len, dtype=torch.long)

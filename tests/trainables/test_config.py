@@ -13,7 +13,7 @@ from trainables.budget import Budget, Unit
 from trainables.config import ModelConfig, Optimization, TrialConfig
 from trainables.storage import canonical_json
 
-LABELS = {"seed", "checkpoint_every"}
+LABELS = {"seed", "checkpoint_every", "model.source"}
 
 
 PARTS = {"model": ModelConfig, "budget": Budget, "optimization": Optimization}
@@ -33,7 +33,10 @@ def _changed(config: TrialConfig, path: str) -> TrialConfig:
         place = place[folder]
     other = {"unit": "tokens", "schedule": "wsd"}
     old = place[name]
-    place[name] = other.get(name) or (old + "x" if isinstance(old, str) else old + 1)
+    if isinstance(old, dict):
+        place[name] = old | {"attention_bias": False}
+    else:
+        place[name] = other.get(name) or (f"{old}x" if old is None or isinstance(old, str) else old + 1)
     return TrialConfig.from_json(data)
 
 
@@ -105,6 +108,8 @@ def test_parameters_are_those_published_for_pythia(size: str, counts: tuple[int,
 def test_parameters_are_those_of_the_real_module(name: str) -> None:
     config = models.MODELS[name]
     weights = dict(models.build(config, device="meta").named_parameters())
-    embeddings = {"gpt_neox.embed_in.weight", "lm_head.weight", "embed_out.weight"} & weights.keys()
+    embeddings = {
+        name for name in weights if name.split(".")[-2] in ("embed_in", "lm_head", "wte", "wpe", "embed_tokens")
+    }
     assert sum(weight.numel() for weight in weights.values()) == config.n_params_total
     assert sum(weights[key].numel() for key in weights.keys() - embeddings) == config.n_params_non_embedding

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from trainables import ingest
+from trainables import ingest, models
+from trainables.config import ModelConfig
+from trainables.corpus import SPLITS, Files, FileShard
+from trainables.ingest import Stream as TokenStream
 from trainables.ingest import TokenSpec, pack
-from trainables.shards import Document, ShardError, find_shards, read_documents, write_shard
+from trainables.shards import PILE, Columns, Document, ShardError, read_documents, write_shard
 from trainables.storage import CorruptFileError, Folder
 from trainables.token_store import HELD_OUT_BLOCKS, META, TOKENIZER, WINDOW, TokenStore
 from trainables.tokenizers import END_OF_TEXT, token_bytes, train_bpe
@@ -29,7 +32,8 @@ def packed(token_spec: TokenSpec, tokenizer_json: str, tokenized_stream: Stream,
 
     def run(name: str, blocks: int, documents: Iterator[tuple[str, str, np.ndarray]] | None = None) -> TokenStore:
         folder = Folder.open(tmp_path / name)
-        return pack(documents or tokenized_stream(), token_spec, folder, blocks=blocks, tokenizer_json=tokenizer_json)
+        stream = TokenStream(SPLITS, documents or tokenized_stream())
+        return pack([stream], token_spec, folder, blocks=blocks, tokenizer_json=tokenizer_json)
 
     return run
 
@@ -117,32 +121,54 @@ def test_the_largest_token_fits(
     ids = np.full(40, vocab_size - 1, dtype=np.uint32)
     documents = [(split, "A", ids) for split in ("train", "validation", "test")]
     spec, folder = replace(token_spec, vocab_size=vocab_size), Folder.open(tmp_path)
-    part = pack(documents, spec, folder, blocks=9, tokenizer_json=tokenizer_json).read_part("train", 0)
+    stream = TokenStream(SPLITS, iter(documents))
+    part = pack([stream], spec, folder, blocks=9, tokenizer_json=tokenizer_json).read_part("train", 0)
     assert part.tokens.dtype == dtype
     assert set(part.tokens.ravel().tolist()) == {vocab_size - 1}
 
 
 def test_equal_tokens_have_equal_fingerprints_wherever_the_corpus_lies(shard_folder: Path, tmp_path: Path) -> None:
-    for path in find_shards(shard_folder):
+    for path in shard_folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    here, there = (
-        TokenSpec.of(corpus=str(folder), tokenizer="bpe", vocab_size=300, seq_len=16)
-        for folder in (shard_folder, tmp_path)
-    )
+    here, there = (spec_of(folder) for folder in (shard_folder, tmp_path))
     assert here.fingerprint == there.fingerprint
 
 
-@pytest.mark.parametrize("change", [{"corpus_fingerprint": "x"}, {"vocab_size": 65}, {"seq_len": 17}])
-def test_what_changes_the_tokens_changes_the_fingerprint(token_spec: TokenSpec, change: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"corpus_fingerprint": "x"},
+        {"tokenizer_fingerprint": "x"},
+        {"vocab_size": 65},
+        {"seq_len": 17},
+        {"columns": Columns(("story",))},
+        {"columns": Columns((), "source")},
+        {"mixture": ("A:1", "B:2")},
+    ],
+)
+def test_what_changes_the_tokens_changes_the_fingerprint(token_spec: TokenSpec, change: dict[str, object]) -> None:
     assert replace(token_spec, **change).fingerprint != token_spec.fingerprint
 
 
-def test_a_tokenizer_of_ones_own_counts_by_its_content(token_spec: TokenSpec, tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("a.json", "copy.json", "other.json")]
-    for path, content in zip(paths, ("1", "1", "2"), strict=True):
-        path.write_text(content)
-    same, copy, other = (replace(token_spec, tokenizer=str(path)).fingerprint for path in paths)
+def test_a_tokenizer_of_ones_own_counts_by_its_content(shard_folder: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / name / "tokenizer.json" for name in ("a", "copy", "other")]
+    for path, size in zip(paths, (300, 300, 290), strict=True):
+        path.parent.mkdir()
+        train_bpe(Files(str(shard_folder)).shards(), size).save(str(path))
+    same, copy, other = (
+        TokenSpec.of(corpus=str(shard_folder), tokenizer=str(path), model=small(300), seq_len=16).fingerprint
+        for path in paths
+    )
     assert same == copy != other
+
+
+def test_models_of_one_tokenizer_share_their_tokens(shard_folder: Path, tmp_path: Path) -> None:
+    train_bpe(Files(str(shard_folder)).shards(), 300).save(str(tmp_path / "tokenizer.json"))
+    seen = {
+        TokenSpec.of(corpus=str(shard_folder), tokenizer=str(tmp_path), model=small(size), seq_len=16).fingerprint
+        for size in (300, 320)
+    }
+    assert len(seen) == 1
 
 
 def test_another_or_a_longer_shard_changes_the_corpus(tmp_path: Path) -> None:
@@ -155,16 +181,16 @@ def test_another_or_a_longer_shard_changes_the_corpus(tmp_path: Path) -> None:
 
 def test_a_corpus_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="nowhere"):
-        TokenSpec.of(corpus=str(tmp_path / "nowhere"), tokenizer="bpe", vocab_size=300, seq_len=16)
+        spec_of(tmp_path / "nowhere")
 
 
 def test_a_text_that_speaks_of_the_end_of_text_does_not_end_there(tmp_path: Path) -> None:
     """Only what ``pack`` puts between documents ends a text; else the bytes of these 13 characters are counted as 0."""
     text = "a <|endoftext|> b " * 20
     write_shard(tmp_path / "a.jsonl.zst", [Document(text, "A")])
-    tokenizer = train_bpe([tmp_path / "a.jsonl.zst"], 300)
-    row = {"shard": np.array([str(tmp_path / "a.jsonl.zst")]), "tokenizer": np.array([tokenizer.to_str()])}
-    (table,) = ingest.tokenize_shard(row)
+    shard = FileShard(str(tmp_path / "a.jsonl.zst"), PILE, SPLITS)
+    tokenizer = train_bpe([shard], 300)
+    (table,) = ingest.tokenize_shard({"shard": np.array([0])}, [shard], tokenizer.to_str())
     ids = table["ids"].to_pylist()[0]
     assert tokenizer.token_to_id(END_OF_TEXT) not in ids
     assert token_bytes(tokenizer, 300)[ids].sum() == len(text.encode())
@@ -173,8 +199,12 @@ def test_a_text_that_speaks_of_the_end_of_text_does_not_end_there(tmp_path: Path
 # --- through Ray Data
 
 
+def small(vocab_size: int) -> ModelConfig:
+    return models.gpt_neox("small", 2, 16, 2, vocab_size, 16, 1e-3)
+
+
 def spec_of(corpus: Path, vocab_size: int = 300) -> TokenSpec:
-    return TokenSpec.of(corpus=str(corpus), tokenizer="bpe", vocab_size=vocab_size, seq_len=16)
+    return TokenSpec.of(corpus=str(corpus), tokenizer="bpe", model=small(vocab_size), seq_len=16)
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +217,8 @@ def test_ray_streams_the_shards_documents_in_order(
     ray_session: object, prepared: TokenStore, shard_folder: Path
 ) -> None:
     tokenizer = prepared.folder.read(TOKENIZER).decode()
-    streamed = ingest.tokenized_documents(find_shards(shard_folder), tokenizer)
-    expected = itertools.chain.from_iterable(map(read_documents, find_shards(shard_folder)))
+    streamed = ingest.tokenized_documents(Files(str(shard_folder)).shards(), tokenizer)
+    expected = itertools.chain.from_iterable(map(read_documents, sorted(shard_folder.iterdir())))
     for (split, domain, ids), document in zip(streamed, expected, strict=True):
         assert (split, domain) == (document.split, document.domain)
         assert ids.tolist() == Tokenizer.from_str(tokenizer).encode(document.text).ids
@@ -196,7 +226,7 @@ def test_ray_streams_the_shards_documents_in_order(
 
 def test_a_prepared_store_holds_the_tokens_of_the_train_documents(prepared: TokenStore, shard_folder: Path) -> None:
     tokenizer = Tokenizer.from_str(prepared.folder.read(TOKENIZER).decode())
-    documents = [d for path in find_shards(shard_folder) for d in read_documents(path) if d.split == "train"]
+    documents = [d for path in sorted(shard_folder.iterdir()) for d in read_documents(path) if d.split == "train"]
     stored = [prepared.read_part("train", index) for index in range(len(prepared.meta["train"]["sha256"]))]
     for wanted in ("domain-0", "domain-1"):
         stream = [i for d in documents if d.domain == wanted for i in (*tokenizer.encode(d.text).ids, 0)]
@@ -221,23 +251,21 @@ def test_preparing_less_brings_back_a_part_that_is_gone(
     assert again.folder.read("train-000000.parquet") == prepared.folder.read("train-000000.parquet")
 
 
-def test_a_store_without_its_tokenizers_hash_gets_one(prepared: TokenStore, shard_folder: Path, tmp_path: Path) -> None:
-    folder = Folder.open(shutil.copytree(prepared.folder.path, tmp_path / "copy"))
-    folder.write_json(META, {key: value for key, value in prepared.meta.items() if key != "tokenizer_sha256"})
-    again = ingest.prepare(spec_of(shard_folder), folder, blocks=1, embedded_shards=Path("unused"))
-    assert again.meta == prepared.meta
-    assert again.read_tokenizer() == prepared.read_tokenizer()
-
-
 def test_a_bad_line_is_named_through_ray(ray_session: object, tmp_path: Path, tokenizer_json: str) -> None:
     shard = tmp_path / "bad.jsonl"
     shard.write_text('{"text": "fine"}\n{"text": 3}\n')
     with pytest.raises(ShardError) as caught:
-        list(ingest.tokenized_documents([shard], tokenizer_json))
+        list(ingest.tokenized_documents([FileShard(str(shard), PILE, SPLITS)], tokenizer_json))
     assert str(caught.value).startswith(f"{shard}, line 2: no ")
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(shard_folder: Path, tmp_path: Path) -> None:
+    train_bpe(Files(str(shard_folder)).shards(), 300).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ValueError, match=r"its 300 tokens do not fit the vocabulary of small, 299;"):
+        TokenSpec.of(corpus=str(shard_folder), tokenizer=str(tmp_path), model=small(299), seq_len=16)
+
+
+def test_a_vocabulary_smaller_than_the_bytes_is_refused(shard_folder: Path, tmp_path: Path) -> None:
     """256 bytes and the end of text do not fit 200 ids; nothing is streamed before that is known."""
     with pytest.raises(ValueError, match="257 tokens do not fit the model's vocabulary of 200"):
         ingest.prepare(spec_of(shard_folder, 200), Folder.open(tmp_path), blocks=1, embedded_shards=tmp_path)

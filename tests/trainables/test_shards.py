@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.shards import SUFFIXES, Document, ShardError, find_shards, read_documents, write_shard
+from trainables.shards import Document, ShardError, read_documents, write_shard
 
 PACKERS = {
     ".jsonl.zst": zstandard.ZstdCompressor(write_checksum=True).compress,
@@ -21,7 +21,7 @@ PACKERS = {
     ".jsonl": bytes,
 }
 GOOD = b'{"text": "fine", "meta": {"pile_set_name": "A"}}\n'
-each_packing = pytest.mark.parametrize("suffix", SUFFIXES)
+each_packing = pytest.mark.parametrize("suffix", PACKERS)
 
 
 def write(folder: Path, suffix: str, lines: bytes) -> Path:
@@ -194,24 +194,6 @@ def test_a_shard_whose_writing_failed_does_not_appear(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_shard(tmp_path / "x.jsonl.zst", [Document("good", "A"), Document("\ud800", "A")])
     assert not (tmp_path / "x.jsonl.zst").exists()
-
-
-@each_packing
-def test_shards_of_a_folder_are_found_in_order(tmp_path: Path, suffix: str) -> None:
-    for name in ("b", "a"):
-        (tmp_path / f"{name}{suffix}").touch()
-    for other in ("readme.txt", f"._a{suffix}"):
-        (tmp_path / other).touch()
-    assert [path.name for path in find_shards(tmp_path)] == [f"a{suffix}", f"b{suffix}"]
-    assert find_shards(tmp_path / f"a{suffix}") == [tmp_path / f"a{suffix}"]
-
-
-@pytest.mark.parametrize("name", ["absent", "empty", "file.txt"])
-def test_no_shards_is_an_error_that_names_the_place(tmp_path: Path, name: str) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file.txt").touch()
-    with pytest.raises(ShardError, match=name):
-        find_shards(tmp_path / name)
 
 
 @given(text=st.text(), domains=st.tuples(st.text(), st.text()))

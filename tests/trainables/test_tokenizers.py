@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
 from trainables import tokenizers as tokenizing
-from trainables.shards import Document, find_shards, write_shard
+from trainables.corpus import Files
+from trainables.shards import Document, write_shard
 from trainables.tokenizers import END_OF_TEXT
 
 
 @pytest.fixture(scope="module")
 def bpe(shard_folder: Path) -> Tokenizer:
-    return tokenizing.train_bpe(find_shards(shard_folder), 400)
+    return tokenizing.train_bpe(Files(str(shard_folder)).shards(), 400)
 
 
 @given(text=st.text())
@@ -32,7 +33,7 @@ def test_decoding_gives_the_text_back(bpe: Tokenizer, text: str) -> None:
 
 
 def test_training_again_gives_the_same_tokenizer(bpe: Tokenizer, shard_folder: Path) -> None:
-    assert tokenizing.train_bpe(find_shards(shard_folder), 400).to_str() == bpe.to_str()
+    assert tokenizing.train_bpe(Files(str(shard_folder)).shards(), 400).to_str() == bpe.to_str()
 
 
 def test_the_vocabulary_is_as_large_as_asked_and_token_0_ends_a_text(bpe: Tokenizer) -> None:
@@ -56,7 +57,7 @@ def test_an_added_word_stands_for_its_utf8_bytes(bpe: Tokenizer) -> None:
 def test_only_the_train_split_is_learnt_from(tmp_path: Path) -> None:
     held_out = [text for text in (f"qqqqqq{number}" for number in range(300)) if Document(text, "A").split != "train"]
     write_shard(tmp_path / "a.jsonl.zst", [Document(text, "A") for text in [*held_out * 50, "zz zz zz"]])
-    vocabulary = tokenizing.train_bpe(find_shards(tmp_path), 1000).get_vocab()
+    vocabulary = tokenizing.train_bpe(Files(str(tmp_path)).shards(), 1000).get_vocab()
     assert Document("zz zz zz", "A").split == "train"
     assert "zz" in vocabulary
     assert "qq" not in vocabulary
@@ -64,7 +65,9 @@ def test_only_the_train_split_is_learnt_from(tmp_path: Path) -> None:
 
 def test_load_reads_what_was_saved(bpe: Tokenizer, tmp_path: Path) -> None:
     bpe.save(str(tmp_path / "tokenizer.json"))
-    assert tokenizing.load(tmp_path / "tokenizer.json").to_str() == bpe.to_str()
+    loaded, end_of_text = tokenizing.load(tmp_path / "tokenizer.json")
+    assert loaded.to_str() == bpe.to_str()
+    assert end_of_text == END_OF_TEXT
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"junk", b"[1]", b"\xff\xfe"])
@@ -77,6 +80,14 @@ def test_load_refuses_what_is_no_tokenizer(tmp_path: Path, content: bytes | None
 
 
 def test_load_refuses_a_tokenizer_that_cannot_end_a_text(tmp_path: Path) -> None:
-    Tokenizer(models.BPE()).save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ValueError, match=r"no <\|endoftext\|> token"):
+        tokenizing.load(tmp_path / "tokenizer.json")
+
+
+def test_load_refuses_a_tokenizer_whose_bytes_cannot_be_counted(tmp_path: Path) -> None:
+    Tokenizer(models.WordPiece({"[UNK]": 0, END_OF_TEXT: 1}, unk_token="[UNK]")).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ValueError, match="not byte-level"):
         tokenizing.load(tmp_path / "tokenizer.json")

@@ -1,0 +1,274 @@
+"""Corpora by name, and their parts: Hub data sets, and files of one's own. A new one is a line of ``CORPORA``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from trainables import hub
+from trainables.shards import ARROW, PILE, SUFFIXES, Columns, Document, ShardError, read_documents
+from trainables.storage import Folder, canonical_json, sha256
+
+EMBEDDED = "embedded"
+HELD_OUT_SPLITS = ("validation", "test")
+SPLITS = ("train", *HELD_OUT_SPLITS)
+# how corpora name their splits: the Pile's files val.jsonl.zst, the Hub's train-00000-of-00004.parquet
+_SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation"} | {
+    "dev": "validation",
+    "test": "test",
+}
+
+
+class Shard(Protocol):
+    """A part of a corpus that one task reads, start to end.
+
+    splits: of which its documents are: one split, or several that are told apart by :attr:`Document.split`.
+    """
+
+    @property
+    def splits(self) -> tuple[str, ...]: ...
+
+    def documents(self) -> Iterator[Document]:
+        """Streamed, in bounded memory, always in one order. Raises ShardError."""
+        ...
+
+
+def labelled(shard: Shard) -> Iterator[tuple[str, Document]]:
+    """The shard's documents, each with its split."""
+    for document in shard.documents():
+        split = document.split if len(shard.splits) > 1 else shard.splits[0]
+        yield split if split in shard.splits else "train", document
+
+
+@dataclass(frozen=True)
+class FileShard:
+    path: str
+    columns: Columns
+    splits: tuple[str, ...]
+
+    def documents(self) -> Iterator[Document]:
+        return read_documents(self.path, self.columns)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Shards in a folder, or one of them, at a path or a URI that ``pyarrow.fs`` opens (``hf://``, ``s3://`` ...).
+
+    Files and sub-folders named after a split hold just that split, as in the published Pile; splits that have none are
+    told apart by a hash of each document.
+    """
+
+    uri: str
+    columns: Columns = PILE
+
+    @property
+    def fingerprint(self) -> str:
+        """By the files' names and sizes. Raises ShardError if there are none."""
+        return f"shards-{sha256(canonical_json([[name, size] for name, size, _ in self._found()]))[:12]}"
+
+    def commit(self) -> None:
+        """Files have none: they are what they are."""
+
+    def shards(self, commit: str | None = None) -> list[Shard]:
+        """Those named after a held-out split first, else by name. Raises ShardError."""
+        found = self._found()
+        root = self.uri if "://" in self.uri else Folder.open(self.uri).path
+        by_hash = _by_hash({split for _, _, split in found})
+        return [
+            FileShard(f"{root.rstrip('/')}/{name}" if name else root, self.columns, by_hash.get(split, (split,)))
+            for name, _, split in found
+        ]
+
+    def _found(self) -> list[tuple[str, int, str]]:
+        """(name within the folder, bytes, split) of each shard, by name; the name of a single file is empty."""
+        try:
+            root = Folder.open(self.uri)
+            if root.is_file() and root.name.endswith(SUFFIXES):
+                size = root.filesystem.get_file_info(root.path).size
+                return [("", size, "train")]
+            found = [(name, size, _split_of(name)) for name, size in root.sizes().items() if _is_shard(name)]
+            for folder in root.names():
+                if split := _SPLIT_NAMES.get(folder):
+                    sizes = (root / folder).sizes()
+                    found += [(f"{folder}/{name}", size, split) for name, size in sizes.items() if _is_shard(name)]
+        except (OSError, ValueError) as error:
+            raise ShardError(f"corpus {self.uri}: {hub.explanation(error) or error}") from error
+        if not found:
+            raise ShardError(
+                f"corpus {self.uri}: no shard there; expected files ending in {', '.join(SUFFIXES)}, "
+                "or a save_to_disk folder"
+            )
+        return sorted(found)
+
+
+def _is_shard(name: str) -> bool:
+    """Beside them lie what macOS leaves on foreign disks ("._name") and what ``datasets`` caches in its folders."""
+    return name.endswith(SUFFIXES) and not name.startswith((".", "cache-"))
+
+
+def _split_of(name: str) -> str:
+    if name.endswith(ARROW):
+        return "train"  # save_to_disk keeps splits in folders
+    return _SPLIT_NAMES.get(re.split(r"[.-]", name, maxsplit=1)[0], "train")
+
+
+def _by_hash(present: set[str]) -> dict[str, tuple[str, ...]]:
+    """Which splits the documents of the train split stand for: its own, and those that the corpus does not have."""
+    return {"train": tuple(split for split in SPLITS if split == "train" or split not in present)}
+
+
+@dataclass(frozen=True)
+class HubShard:
+    """One of the files of a data set's split, as ``datasets`` streams it."""
+
+    dataset: HubDataset
+    commit: str
+    split: str
+    index: int
+    of: int
+    splits: tuple[str, ...]
+
+    def documents(self) -> Iterator[Document]:
+        place = f"{self.dataset.label} ({self.split}, part {self.index + 1} of {self.of})"
+        number = 0
+        try:
+            rows = _load(self.dataset, self.commit, split=self.split).shard(num_shards=self.of, index=self.index)
+            columns = self.dataset.columns
+            if rows.features:
+                columns = columns.of_table({name: _is_text(kind) for name, kind in rows.features.items()}, place)
+            for number, row in enumerate(rows, start=1):
+                document = columns.document(row, f"{place}, row {number}")
+                if document.text:  # WikiText's rows are lines, many empty
+                    yield document
+        except ShardError:
+            raise
+        except Exception as error:
+            reason = hub.explanation(error)
+            raise ShardError(f"{place}, after row {number}: {reason or f'{type(error).__name__}: {error}'}") from error
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """A data set of the Hub: its id, configuration and revision, each of which may be left open."""
+
+    repo: str
+    config: str | None = None
+    revision: str | None = None
+    columns: Columns = PILE
+
+    @property
+    def label(self) -> str:
+        return self.repo + (f":{self.config}" if self.config else "") + (f"@{self.revision}" if self.revision else "")
+
+    @property
+    def fingerprint(self) -> str:
+        """By its words, so that planning needs no network; the token store holds the commit that they stood for."""
+        return f"hub-{sha256(canonical_json([self.repo, self.config, self.revision]))[:12]}"
+
+    def commit(self) -> str:
+        """What the revision stands for now. Raises HubError."""
+        from huggingface_hub import HfApi
+
+        with hub.explained(f"data set {self.label}"):
+            sha = HfApi().dataset_info(self.repo, revision=self.revision, timeout=hub.PATIENCE_S).sha
+        assert sha is not None, "the Hub names the commit of every revision"
+        return sha
+
+    def shards(self, commit: str | None = None) -> list[Shard]:
+        """Every part of every split at a commit, by default what the revision stands for now.
+
+        Raises ShardError that says the cause and the mend.
+        """
+        commit = commit or self.commit()
+        try:
+            with hub.explained(f"data set {self.label}"):
+                splits = _load(self, commit)
+        except ValueError as error:  # datasets': it lists the configurations, or says that it runs no scripts
+            raise ShardError(_explained(self, error)) from error
+        named = {name: _SPLIT_NAMES[name] for name in splits if name in _SPLIT_NAMES}
+        if "train" not in named.values():
+            raise ShardError(f"data set {self.label}: has no train split, but {', '.join(splits)}")
+        by_hash = _by_hash(set(named.values()))
+        shards: list[Shard] = []
+        for name, split in named.items():
+            count = splits[name].num_shards
+            shards += [HubShard(self, commit, name, i, count, by_hash.get(split, (split,))) for i in range(count)]
+        return shards
+
+
+def _load(dataset: HubDataset, commit: str, **given: Any) -> Any:
+    import datasets
+
+    datasets.disable_progress_bars()
+    return datasets.load_dataset(dataset.repo, dataset.config, revision=commit, streaming=True, **given)
+
+
+def _is_text(feature: Any) -> bool:
+    return getattr(feature, "dtype", None) in ("string", "large_string")
+
+
+def _explained(dataset: HubDataset, error: ValueError) -> str:
+    text = str(error)
+    if isinstance(error, hub.HubError):
+        return text
+    if "onfig name is missing" in text or "BuilderConfig" in text:
+        names = ", ".join(re.findall(r"'([^']+)'", text)) or text
+        return f"data set {dataset.label}: which configuration? Say corpus={dataset.repo}:NAME, NAME one of: {names}"
+    return f"data set {dataset.label}: {text.splitlines()[0]}"
+
+
+Corpus = Files | HubDataset
+# name, Hub id, configuration, columns: what today's datasets loads, without scripts
+CORPORA = {
+    "pile": HubDataset("monology/pile-uncopyrighted"),
+    "pile-deduplicated": HubDataset("EleutherAI/the_pile_deduplicated"),
+    "c4": HubDataset("allenai/c4", "en"),
+    "openwebtext": HubDataset("Skylion007/openwebtext"),
+    "tinystories": HubDataset("roneneldan/TinyStories"),
+    "wikitext-2": HubDataset("Salesforce/wikitext", "wikitext-2-raw-v1"),
+    "wikitext-103": HubDataset("Salesforce/wikitext", "wikitext-103-raw-v1"),
+    "mrpc": HubDataset("nyu-mll/glue", "mrpc", columns=Columns(("sentence1", "sentence2"))),
+}
+# words of the field's older documents whose data sets were scripts, which datasets no longer runs
+OLD_IDS = {
+    "EleutherAI/pile": "pile",
+    "EleutherAI/the_pile": "pile",
+    "the_pile": "pile",
+    "EleutherAI/the_pile_deduped": "pile-deduplicated",
+    "wikitext": "wikitext-2",
+    "wikitext-2-raw-v1": "wikitext-2",
+    "wikitext-103-raw-v1": "wikitext-103",
+    "glue/mrpc": "mrpc",
+    "glue:mrpc": "mrpc",
+}
+
+
+def find(word: str, columns: Columns = PILE) -> Corpus:
+    """A corpus by its name in ``CORPORA``, an older Hub id, a folder or file, a URI, or ``ID[:CONFIG][@REVISION]``.
+
+    Asks the Hub for nothing. Raises ShardError for a word that is none of these.
+    """
+    row = CORPORA.get(OLD_IDS.get(word, word)) or next((row for row in CORPORA.values() if row.repo == word), None)
+    if row is not None:
+        return row if columns == PILE else replace(row, columns=columns)
+    if "://" in word or word.startswith(("/", ".", "~")) or Folder.open(word).exists():
+        return Files(word, columns)
+    match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?(?:@([\w./-]+))?", word)
+    if match is None:
+        raise ShardError(
+            f"corpus {word}: no such path, and no corpus of that name. Allowed: {EMBEDDED}, {', '.join(CORPORA)}, "
+            "a folder or file of shards, a URI (hf://, s3://), or a Hub data set as owner/name[:config][@revision]"
+        )
+    known = next((row for row in CORPORA.values() if (row.repo, row.config) == (match[1], match[2])), None)
+    return HubDataset(match[1], match[2], match[3], known.columns if known and columns == PILE else columns)
+
+
+def said_once(word: str) -> str | None:
+    """What an ingestion says of a word that does not name a data set exactly as it is loaded."""
+    found = find(word)
+    if not isinstance(found, HubDataset) or word in (*CORPORA, found.label):
+        return None
+    why = "is a script, which datasets no longer runs; " if word in OLD_IDS else ""
+    return f"corpus {word}: {why}using {found.label}"

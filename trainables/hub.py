@@ -1,0 +1,194 @@
+"""The Hugging Face Hub, through its own client: what is fetched is checked, and what goes wrong is explained."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE_S = 10  # for an answer's first byte; downloads go on as long as bytes come
+_SAMPLE = 1 << 20
+_RULE = {40: "sha1", 64: "sha256"}  # a blob in the cache bears the hash that the Hub gave it: git's, or that of LFS
+
+
+class HubError(ValueError):
+    """Something that cannot be had from the Hub; the message says what, why, and the mend."""
+
+
+def use_scratch() -> None:
+    """Where ``SCRATCH`` is set and ``HF_HOME`` is not, downloads go there: home folders of clusters are small.
+
+    To be called before anything imports ``huggingface_hub``, which reads its settings then.
+    """
+    scratch = os.environ.get("SCRATCH")
+    if scratch and not os.environ.get("HF_HOME") and Path(scratch).is_dir():
+        os.environ["HF_HOME"] = str(Path(scratch) / "huggingface")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def is_folder(word: str) -> bool:
+    return Path(word).expanduser().is_dir()
+
+
+def is_repo_id(word: str) -> bool:
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", word) is not None
+
+
+def fetch(source: str, patterns: Sequence[str], revision: str | None = None, *, repo_type: str = "model") -> Path:
+    """The folder with a repository's files of these patterns, downloaded where the cache lacks them, each checked.
+
+    What the cache has is used without asking the Hub again: a branch that moves on does not change a sweep half way. A
+    ``source`` that is a folder is that folder. Raises HubError.
+    """
+    if is_folder(source):
+        return Path(source).expanduser().resolve()
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def snapshot(local_files_only: bool) -> Path:
+        return Path(
+            huggingface_hub.snapshot_download(
+                source,
+                repo_type=repo_type,
+                revision=revision,
+                allow_patterns=list(patterns),
+                local_files_only=local_files_only,
+                etag_timeout=PATIENCE_S,
+            )
+        )
+
+    with explained(f"{source}{f' at {revision}' if revision else ''}"):
+        try:
+            folder = snapshot(local_files_only=True)
+            if any(any(folder.glob(pattern)) for pattern in patterns):
+                return folder
+        except LocalEntryNotFoundError:
+            pass
+        folder = snapshot(local_files_only=False)
+        if damaged := _damaged(folder, patterns):
+            for path in damaged:  # a proxy's error page, or a disk; once more, then it is said
+                path.resolve().unlink()
+            folder = snapshot(local_files_only=False)
+            if damaged := _damaged(folder, patterns):
+                for path in damaged:
+                    path.resolve().unlink()
+                raise HubError(
+                    f"{source}: {damaged[0].name} arrives with other bytes than its checksum says, twice; a proxy or a "
+                    "mirror may change it: try without (HF_ENDPOINT, HTTPS_PROXY)"
+                )
+    return folder
+
+
+def _damaged(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    """Cached files whose content is not what their blob's name says."""
+    return [path for pattern in patterns for path in sorted(folder.glob(pattern)) if not _matches(path)]
+
+
+def _matches(path: Path) -> bool:
+    blob = path.resolve()
+    if blob == path or len(blob.name) not in _RULE:  # a file system without links: nothing to compare with
+        return True
+    digest = hashlib.new(_RULE[len(blob.name)])
+    if digest.name == "sha1":
+        digest.update(b"blob %d\0" % blob.stat().st_size)
+    with blob.open("rb") as stream:
+        while chunk := stream.read(_SAMPLE):
+            digest.update(chunk)
+    return digest.hexdigest() == blob.name
+
+
+def commit(folder: Path, patterns: Sequence[str]) -> str:
+    """What a fetched folder is: its commit, or of a folder of the user's own a fingerprint of the files of a pattern
+
+    by name, size, and first and last megabyte: what training changes, changes everywhere.
+    """
+    if folder.parent.name == "snapshots":
+        return folder.name
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+        with path.open("rb") as stream:
+            size = path.stat().st_size
+            digest.update(f"{path.name} {size} ".encode() + stream.read(_SAMPLE))
+            stream.seek(max(0, size - _SAMPLE))
+            digest.update(stream.read(_SAMPLE))
+    return digest.hexdigest()[:40]
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn what the client raises into a HubError that names the cause and the mend."""
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:
+        reason = explanation(error)
+        if reason is None:
+            raise
+        raise HubError(f"{what}: {reason}") from error
+
+
+def explanation(error: BaseException) -> str | None:
+    """The cause and the mend of an error of ``huggingface_hub`` or ``datasets``; None for one of another kind."""
+    from huggingface_hub import constants, errors
+
+    found = list(_chain(error))
+
+    def first(*kinds: type[BaseException]) -> BaseException | None:
+        return next((one for one in found if isinstance(one, kinds)), None)
+
+    def named(
+        *names: str,
+    ) -> BaseException | None:  # of httpx, whose package changes its name with the client's version
+        return next((one for one in found if any(kind.__name__ in names for kind in type(one).__mro__)), None)
+
+    endpoint = constants.ENDPOINT
+    if first(errors.GatedRepoError):
+        return (
+            "is gated: accept its terms on its page, then set HF_TOKEN to a token of your account (or: hf auth login)"
+        )
+    if first(errors.RevisionNotFoundError):
+        return "no such revision; its page lists the branches, for Pythia step0, step1, step2, step4 ... step143000"
+    if first(errors.RepositoryNotFoundError):
+        return f"not found at {endpoint}: check the spelling, or set HF_TOKEN if it is private"
+    if first(errors.OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
+        return (
+            f"is not in the cache ({constants.HF_HUB_CACHE}) and offline mode is on: unset HF_HUB_OFFLINE, or fetch it "
+            "on a machine with a network and set HF_HOME to the same folder"
+        )
+    if refused := first(errors.HfHubHTTPError):
+        assert isinstance(refused, errors.HfHubHTTPError)
+        return _status(refused.response.status_code, endpoint)
+    if missing := first(errors.RemoteEntryNotFoundError):
+        return f"lacks a file ({str(missing).splitlines()[0]})"
+    if named("ProxyError"):
+        return "the proxy refuses the connection: check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+    if unreachable := named("TransportError", "ConnectionError", "TimeoutError"):
+        return (
+            f"{endpoint} cannot be reached ({type(unreachable).__name__}: {unreachable}): check the network, or set "
+            "HTTPS_PROXY, or HF_ENDPOINT to a mirror, or use a local copy"
+        )
+    if short := first(OSError):
+        if "onsistency" in str(short):
+            return f"the download was cut short ({str(short).splitlines()[0]}): run again, it goes on where it was"
+        return str(short).splitlines()[0] if str(short) else type(short).__name__
+    return None
+
+
+def _status(status: int, endpoint: str) -> str:
+    if status == 429:
+        return f"{endpoint} asks to slow down (429), also after several tries: wait some minutes, or set HF_TOKEN"
+    if status in (401, 403):
+        return f"{endpoint} refuses access ({status}): set HF_TOKEN to a token that may read it (or: hf auth login)"
+    if status >= 500:
+        return f"{endpoint} fails ({status}), also after several tries: try later, or set HF_ENDPOINT to a mirror"
+    return f"{endpoint} answers with status {status}"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
