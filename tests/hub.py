@@ -20,7 +20,7 @@ import struct
 import sys
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,7 +53,7 @@ class Status:
     code: int
     retry_after: int | None = None
     error_code: str | None = None
-    message: str = "as the test asked"
+    message: str = field(default="as the test asked", repr=False)
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,34 @@ def refusal(status: int, message: str, error_code: str | None = None, **headers:
     return Answer(status, head, json.dumps({"error": message}).encode())
 
 
+class Server(ThreadingHTTPServer):
+    """One that can hang up on everybody, and says nothing where a client does, as those with little patience do."""
+
+    def __init__(self, port: int, handler: type[BaseHTTPRequestHandler]) -> None:
+        self.connections: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), handler)
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+        for connection in list(self.connections):
+            with suppress(OSError):  # it may have ended meanwhile
+                connection.shutdown(socket.SHUT_RDWR)
+
+
 class Hub:
     """The stand-in. `with Hub() as hub:` or :meth:`start` and :meth:`stop`; then HF_ENDPOINT is `hub.endpoint`."""
 
@@ -182,24 +210,34 @@ class Hub:
         self.planned: list[Planned] = []
         self.lock = threading.Lock()
         self.released = threading.Event()
-        self.servers: list[ThreadingHTTPServer] = []
+        self.servers: list[Server] = []
         self.endpoint = ""
         self.cdn = ""
 
     def start(self) -> Hub:
-        for answer in (self.answer, self.answer_cdn):
-            server = ThreadingHTTPServer(("127.0.0.1", 0), handler(self, answer))
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-            self.servers.append(server)
-        self.endpoint, self.cdn = (f"http://127.0.0.1:{server.server_address[1]}" for server in self.servers)
+        self.listen(0, 0)
+        self.endpoint, self.cdn = (f"http://127.0.0.1:{server.server_port}" for server in self.servers)
         return self
+
+    def listen(self, *ports: int) -> None:
+        answers = (self.answer, self.answer_cdn)
+        self.servers = [Server(port, handler(self, answer)) for port, answer in zip(ports, answers, strict=True)]
 
     def stop(self) -> None:
         self.clear_faults()
         for server in self.servers:
-            server.shutdown()
-            server.server_close()
-        self.servers.clear()
+            server.close()
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Nothing listens meanwhile: who connects is refused, who is connected is cut off."""
+        ports = [server.server_port for server in self.servers]
+        for server in self.servers:
+            server.close()
+        try:
+            yield
+        finally:
+            self.listen(*ports)
 
     def __enter__(self) -> Hub:
         return self.start()

@@ -71,7 +71,8 @@ def tokenizer_files(vocabulary: int = VOCABULARY) -> dict[str, bytes]:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if vocabulary > 256 else ASCII,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(["the cat sat on the mat and the dog ran to the house in the rain"] * 4, trainer)
+    words = map("".join, itertools.product("bdklmnrst", "aeiou", "bdklmnrst", "aeiou"))
+    tokenizer.train_from_iterator([" ".join(words)], trainer)
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": 64,
@@ -97,7 +98,8 @@ def parquet_dataset(
                 files[f"{folder}/{split}-{index:05d}-of-{shards:05d}.parquet"] = buffer.getvalue()
     if list(configs) == ["default"]:
         return files
-    return {"README.md": card(configs, "{config}/{split}-*"), **files}
+    paths = {config: {split: f"{config}/{split}-*" for split in splits} for config, splits in configs.items()}
+    return {"README.md": card(paths), **files}
 
 
 def json_gz_dataset(configs: Mapping[str, Splits], *, shards: int = 1, name: str = "c4") -> dict[str, bytes]:
@@ -108,16 +110,32 @@ def json_gz_dataset(configs: Mapping[str, Splits], *, shards: int = 1, name: str
         for split, rows in splits.items()
         for index, part in enumerate(parts(rows, shards))
     }
-    return {"README.md": card(configs, f"{{config}}/{name}-{{split}}.*.json.gz"), **files}
+    paths = {
+        config: {split: f"{config}/{name}-{split}.*.json.gz" for split in splits} for config, splits in configs.items()
+    }
+    return {"README.md": card(paths), **files}
 
 
 def jsonl_zst_dataset(
-    train: Sequence[Row], validation: Sequence[Row] = (), test: Sequence[Row] = (), *, shards: int = 1
+    train: Sequence[Row],
+    validation: Sequence[Row] = (),
+    test: Sequence[Row] = (),
+    *,
+    shards: int = 1,
+    carded: bool = False,
 ) -> dict[str, bytes]:
-    """The Pile's layout: `train/00.jsonl.zst` and further ones, `val.jsonl.zst`, `test.jsonl.zst`; without a card."""
+    """The Pile's layout: `train/00.jsonl.zst` and further ones, `val.jsonl.zst`, `test.jsonl.zst`; without a card.
+
+    Without one, `datasets` finds the folder `train` and looks no further for splits.
+    """
     files = {f"train/{index:02d}.jsonl.zst": json_lines(part) for index, part in enumerate(parts(train, shards))}
     files |= {f"{name}.jsonl.zst": json_lines(rows) for name, rows in (("val", validation), ("test", test)) if rows}
-    return {name: zstandard.compress(content) for name, content in files.items()}
+    packed = {name: zstandard.compress(content) for name, content in files.items()}
+    if not carded:
+        return packed
+    paths = {"train": "train/*.jsonl.zst", "validation": "val.jsonl.zst", "test": "test.jsonl.zst"}
+    rows = {"train": train, "validation": validation, "test": test}
+    return {"README.md": card({"default": {split: paths[split] for split in paths if rows[split]}}), **packed}
 
 
 def pile_rows(texts: Sequence[str], set_name: str = "Pile-CC") -> list[dict[str, Any]]:
@@ -134,13 +152,10 @@ def json_lines(rows: Sequence[Row]) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def card(configs: Mapping[str, Splits], pattern: str) -> bytes:
+def card(configs: Mapping[str, Mapping[str, str]]) -> bytes:
     """A README whose head tells `datasets` which files are which configuration's, and which split's."""
     named = [
-        {
-            "config_name": config,
-            "data_files": [{"split": split, "path": pattern.format(config=config, split=split)} for split in splits],
-        }
-        for config, splits in configs.items()
+        {"config_name": config, "data_files": [{"split": split, "path": path} for split, path in paths.items()]}
+        for config, paths in configs.items()
     ]
     return f"---\n{yaml.safe_dump({'configs': named}, sort_keys=False)}---\n# A data set\n".encode()
