@@ -550,8 +550,7 @@ def handler(hub: Hub, answer: Any) -> type[BaseHTTPRequestHandler]:
             if request.path != "/api/agent-harnesses":  # each process asks it once, whatever it does next
                 with hub.lock:
                     hub.requests.append(request)
-                    released = hub.released
-            fault = hub.take_fault(request.method, request.path)
+            released, fault = hub.released, hub.take_fault(request.method, request.path)
             if isinstance(fault, Reset):
                 self.reset()
                 return
@@ -563,11 +562,11 @@ def handler(hub: Hub, answer: Any) -> type[BaseHTTPRequestHandler]:
             else:
                 reply = answer(request, url.path, body)
             with suppress(ConnectionError):  # the client may have lost its patience
-                self.send(request, reply, fault)
+                self.send(request, reply, fault, released)
 
         do_GET = do_HEAD = do_POST = handle_any
 
-        def send(self, request: Request, reply: Answer, fault: Fault | None) -> None:
+        def send(self, request: Request, reply: Answer, fault: Fault | None, released: threading.Event) -> None:
             request.status = reply.status
             self.send_response(reply.status, HTTPStatus(reply.status).phrase)
             for name, value in reply.headers.items():
@@ -583,12 +582,14 @@ def handler(hub: Hub, answer: Any) -> type[BaseHTTPRequestHandler]:
                 content = content[: len(content) // 2 if fault.keep is None else fault.keep]
                 self.close_connection = True
             if isinstance(fault, Slow) and fault.after is not None:
-                self.wfile.write(content[: fault.after])
-                request.sent += len(content[: fault.after])
+                self.write(request, content[: fault.after])
+                released.wait(fault.seconds)
                 content = content[fault.after :]
-                hub.released.wait(fault.seconds)
+            self.write(request, content)
+
+        def write(self, request: Request, content: bytes) -> None:
+            request.sent += len(content)  # before they go: who has read them may look at once
             self.wfile.write(content)
-            request.sent += len(content)
 
         def reset(self) -> None:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -609,7 +610,7 @@ def isolate(environ: MutableMapping[str, str], endpoint: str, home: Path) -> Non
     for name in list(environ):
         if name.startswith(("HF_", "HUGGING", "TRANSFORMERS_")) or name.lower().endswith("_proxy"):
             del environ[name]
-    environ |= {
+    settings = {
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(home),
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -617,6 +618,7 @@ def isolate(environ: MutableMapping[str, str], endpoint: str, home: Path) -> Non
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",  # else load_dataset asks S3, whatever the endpoint is
     }
+    environ.update(settings)
 
 
 def forget(home: Path) -> None:

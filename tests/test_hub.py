@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import httpx2
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
+import ray
 import torch
 from datasets import get_dataset_config_names, get_dataset_split_names, load_dataset, load_dataset_builder
 from huggingface_hub import HfApi, HfFileSystem, constants, hf_hub_download, snapshot_download
@@ -187,6 +189,9 @@ def test_pickled_weights_are_refused_only_if_safetensors_are_asked_for(hub: Hub)
     assert not hub.downloads("pytorch_model.bin")
     AutoModelForCausalLM.from_pretrained(MODEL, revision=sha)
     assert len(hub.downloads("pytorch_model.bin")) == 1
+    for thread in threading.enumerate():
+        if thread.name == "Thread-auto_conversion":
+            thread.join()  # or it would ask in the next test
 
 
 def test_streams_a_configuration_of_a_dataset(hub: Hub, dataset: str) -> None:
@@ -497,3 +502,13 @@ def test_the_environment_that_knows_no_other_hub(tmp_path: Path) -> None:
     assert (environ["HF_ENDPOINT"], environ["HF_HOME"]) == ("http://127.0.0.1:1", str(tmp_path))
     assert not {"HF_TOKEN", "HTTPS_PROXY", "TRANSFORMERS_OFFLINE"} & set(environ)
     assert environ["HOME"] == "/root"
+
+
+def test_workers_of_ray_know_no_other_hub_either(hub: Hub, model: str, ray_session: None) -> None:
+    @ray.remote
+    def asked() -> tuple[str, str]:
+        from huggingface_hub import HfApi, constants
+
+        return constants.ENDPOINT, HfApi().model_info("EleutherAI/pythia-14m").sha
+
+    assert ray.get(asked.remote()) == (hub.endpoint, model)
