@@ -1,19 +1,43 @@
-"""One Ray for the whole test session, and one small finished sweep that tests read or copy."""
+"""One Hub and one Ray for the whole test session, and one small finished sweep that tests read or copy."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import ray
 
-import sweep
+sys.path.insert(0, str(Path(__file__).parent.parent))  # finds `tests.hub`, however pytest was started
+
+from tests import hub as stand_in
+
+HUB = stand_in.Hub().start()
+HF_HOME = Path(tempfile.mkdtemp(prefix="hf-home-"))
+stand_in.isolate(os.environ, HUB.endpoint, HF_HOME)  # before any of the clients is imported: they read it only then
+
+import ray  # noqa: E402
+
+import sweep  # noqa: E402
 
 SMALL = ["seeds=0,1", "budgets=6steps,12steps", "batch_size=4", "probe_sequences=16", "probe_points=48"]
+
+
+def pytest_unconfigure() -> None:
+    HUB.stop()
+    shutil.rmtree(HF_HOME, ignore_errors=True)
+
+
+@pytest.fixture
+def hub() -> stand_in.Hub:
+    """The session's stand-in of the Hugging Face Hub: no repository, no fault, no request yet, and no cache of it."""
+    HUB.clear()
+    stand_in.forget(HF_HOME)
+    return HUB
 
 
 @pytest.fixture(scope="session")
