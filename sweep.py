@@ -39,7 +39,7 @@ EXIT_CODES = """exit codes:
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    hub.use_scratch()
+    hub.settle()
     options = _parse(arguments or ["run", "quickstart"])
     signal.signal(signal.SIGTERM, _interrupt)
     try:

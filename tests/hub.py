@@ -435,8 +435,9 @@ class Hub:
         if repository.kind == "model":
             data["modelId"] = repository.id
             if "config.json" in files:
-                config = json.loads(files["config.json"].content)
-                data["config"] = {key: config[key] for key in ("architectures", "model_type") if key in config}
+                with suppress(ValueError, TypeError):
+                    config = json.loads(files["config.json"].content)
+                    data["config"] = {key: config[key] for key in ("architectures", "model_type") if key in config}
         if "securityStatus" in request.query:
             data["securityRepoStatus"] = {"scansDone": True, "filesWithIssues": []}
         if wanted := request.query.get("expand"):

@@ -151,12 +151,16 @@ class HubShard:
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A data set of the Hub: its id, configuration and revision, each of which may be left open."""
+    """A data set of the Hub: its id, configuration and revision, of which the last two may be left open.
+
+    files: which hold which split, where the data set's own card does not say.
+    """
 
     repo: str
     config: str | None = None
     revision: str | None = None
     columns: Columns = PILE
+    files: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -169,12 +173,8 @@ class HubDataset:
 
     def commit(self) -> str:
         """What the revision stands for now. Raises HubError."""
-        from huggingface_hub import HfApi
-
         with hub.explained(f"data set {self.label}"):
-            sha = HfApi().dataset_info(self.repo, revision=self.revision, timeout=hub.PATIENCE_S).sha
-        assert sha is not None, "the Hub names the commit of every revision"
-        return sha
+            return hub.commit_of(self.repo, self.revision, "dataset")
 
     def shards(self, commit: str | None = None) -> list[Shard]:
         """Every part of every split at a commit, by default what the revision stands for now.
@@ -202,7 +202,10 @@ def _load(dataset: HubDataset, commit: str, **given: Any) -> Any:
     import datasets
 
     datasets.disable_progress_bars()
-    return datasets.load_dataset(dataset.repo, dataset.config, revision=commit, streaming=True, **given)
+    files = dict(dataset.files) or None
+    return datasets.load_dataset(
+        dataset.repo, dataset.config, data_files=files, revision=commit, streaming=True, **given
+    )
 
 
 def _is_text(feature: Any) -> bool:
@@ -222,7 +225,10 @@ def _explained(dataset: HubDataset, error: ValueError) -> str:
 Corpus = Files | HubDataset
 # name, Hub id, configuration, columns: what today's datasets loads, without scripts
 CORPORA = {
-    "pile": HubDataset("monology/pile-uncopyrighted"),
+    "pile": HubDataset(
+        "monology/pile-uncopyrighted",
+        files=(("train", "train/*.jsonl.zst"), ("validation", "val.jsonl.zst"), ("test", "test.jsonl.zst")),
+    ),
     "pile-deduplicated": HubDataset("EleutherAI/the_pile_deduplicated"),
     "c4": HubDataset("allenai/c4", "en"),
     "openwebtext": HubDataset("Skylion007/openwebtext"),
@@ -261,8 +267,9 @@ def find(word: str, columns: Columns = PILE) -> Corpus:
             f"corpus {word}: no such path, and no corpus of that name. Allowed: {EMBEDDED}, {', '.join(CORPORA)}, "
             "a folder or file of shards, a URI (hf://, s3://), or a Hub data set as owner/name[:config][@revision]"
         )
-    known = next((row for row in CORPORA.values() if (row.repo, row.config) == (match[1], match[2])), None)
-    return HubDataset(match[1], match[2], match[3], known.columns if known and columns == PILE else columns)
+    known = next((row for row in CORPORA.values() if (row.repo, row.config) == (match[1], match[2])), HubDataset(word))
+    own = known.columns if columns == PILE else columns
+    return HubDataset(match[1], match[2], match[3], own, known.files)
 
 
 def said_once(word: str) -> str | None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-PATIENCE_S = 10  # for an answer's first byte; downloads go on as long as bytes come
+PATIENCE_S = 10  # for an answer, and between two pieces of one; downloads go on as long as bytes come
+WAITS_S = (1, 4)  # after a try that failed, and may not the next time
+RETRY_AFTER_AT_MOST_S = 120.0
+DOWNLOADS = 2  # of a file whose checksum is wrong
 _SAMPLE = 1 << 20
 _RULE = {40: "sha1", 64: "sha256"}  # a blob in the cache bears the hash that the Hub gave it: git's, or that of LFS
 
@@ -18,15 +24,16 @@ class HubError(ValueError):
     """Something that cannot be had from the Hub; the message says what, why, and the mend."""
 
 
-def use_scratch() -> None:
-    """Where ``SCRATCH`` is set and ``HF_HOME`` is not, downloads go there: home folders of clusters are small.
+def settle() -> None:
+    """The environment that the Hub's clients find; to be called before anything imports them: they read it only then.
 
-    To be called before anything imports ``huggingface_hub``, which reads its settings then.
+    Where ``SCRATCH`` is set and ``HF_HOME`` is not, downloads go there: home folders of clusters are small.
     """
     scratch = os.environ.get("SCRATCH")
     if scratch and not os.environ.get("HF_HOME") and Path(scratch).is_dir():
         os.environ["HF_HOME"] = str(Path(scratch) / "huggingface")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # datasets would tell a server of Amazon's of every load
 
 
 def is_folder(word: str) -> bool:
@@ -37,54 +44,89 @@ def is_repo_id(word: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", word) is not None
 
 
-def fetch(source: str, patterns: Sequence[str], revision: str | None = None, *, repo_type: str = "model") -> Path:
-    """The folder with a repository's files of these patterns, downloaded where the cache lacks them, each checked.
+def fetch(source: str, patterns: Sequence[str], revision: str | None = None) -> Path:
+    """The folder with a model's files of these patterns, downloaded where the cache lacks them, each checked.
 
     What the cache has is used without asking the Hub again: a branch that moves on does not change a sweep half way. A
     ``source`` that is a folder is that folder. Raises HubError.
     """
     if is_folder(source):
         return Path(source).expanduser().resolve()
-    import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
-
-    def snapshot(local_files_only: bool) -> Path:
-        return Path(
-            huggingface_hub.snapshot_download(
-                source,
-                repo_type=repo_type,
-                revision=revision,
-                allow_patterns=list(patterns),
-                local_files_only=local_files_only,
-                etag_timeout=PATIENCE_S,
-            )
-        )
 
     with explained(f"{source}{f' at {revision}' if revision else ''}"):
         try:
-            folder = snapshot(local_files_only=True)
+            folder = _snapshot(source, patterns, revision, local_files_only=True)
             if any(any(folder.glob(pattern)) for pattern in patterns):
                 return folder
         except LocalEntryNotFoundError:
             pass
-        folder = snapshot(local_files_only=False)
-        if damaged := _damaged(folder, patterns):
-            for path in damaged:  # a proxy's error page, or a disk; once more, then it is said
+        commit_of(source, revision)  # snapshot_download would wait for ever for a Hub that does not answer
+        for _ in range(DOWNLOADS):
+            folder = _tried(functools.partial(_snapshot, source, patterns, revision))
+            damaged = [path for pattern in patterns for path in sorted(folder.glob(pattern)) if not _matches(path)]
+            if not damaged:
+                return folder
+            for path in damaged:  # a proxy's error page, or a disk: the client would serve it for ever
                 path.resolve().unlink()
-            folder = snapshot(local_files_only=False)
-            if damaged := _damaged(folder, patterns):
-                for path in damaged:
-                    path.resolve().unlink()
-                raise HubError(
-                    f"{source}: {damaged[0].name} arrives with other bytes than its checksum says, twice; a proxy or a "
-                    "mirror may change it: try without (HF_ENDPOINT, HTTPS_PROXY)"
-                )
-    return folder
+        raise HubError(
+            f"{source}: {damaged[0].name} arrives with other bytes than its checksum says, {DOWNLOADS} times; a proxy "
+            "or a mirror may change it: try without (HF_ENDPOINT, HTTPS_PROXY)"
+        )
 
 
-def _damaged(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    """Cached files whose content is not what their blob's name says."""
-    return [path for pattern in patterns for path in sorted(folder.glob(pattern)) if not _matches(path)]
+def commit_of(repo: str, revision: str | None = None, repo_type: str = "model") -> str:
+    """What a revision stands for now. Raises the client's errors, within seconds where nothing answers."""
+    import huggingface_hub
+
+    huggingface_hub.get_session().timeout = PATIENCE_S  # it has none, and hangs where a Hub accepts but never answers
+    ask = functools.partial(huggingface_hub.HfApi().repo_info, repo, revision=revision, repo_type=repo_type)
+    sha = _tried(functools.partial(ask, timeout=PATIENCE_S)).sha
+    assert sha is not None, "the Hub names the commit of every revision"
+    return str(sha)
+
+
+def _snapshot(source: str, patterns: Sequence[str], revision: str | None, local_files_only: bool = False) -> Path:
+    import huggingface_hub
+
+    return Path(
+        huggingface_hub.snapshot_download(
+            source, revision=revision, allow_patterns=list(patterns), local_files_only=local_files_only
+        )
+    )
+
+
+def _tried(action: Callable[[], Any]) -> Any:
+    """Once more after an error that may pass, after the time that the server asks for or a second or two."""
+    for wait in WAITS_S:
+        try:
+            return action()
+        except Exception as error:
+            if not _passes(error):
+                raise
+            time.sleep(max(wait, _asked_to_wait(error)))
+    return action()
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether an error may pass: a server's, one to slow down, or a connection that broke."""
+    for one in _chain(error):
+        if (status := _status_of(one)) is not None:
+            return status == 429 or status >= 500
+        if any(kind.__name__ in ("ReadError", "RemoteProtocolError", "ReadTimeout") for kind in type(one).__mro__):
+            return True
+    return "onsistency" in str(error)  # a download of the wrong length
+
+
+def _status_of(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
+
+
+def _asked_to_wait(error: BaseException) -> float:
+    """Seconds, of a server that says so, within reason."""
+    headers = (getattr(getattr(one, "response", None), "headers", {}) for one in _chain(error))
+    asked = next((text for head in headers if (text := head.get("retry-after", ""))), "")
+    return min(float(asked), RETRY_AFTER_AT_MOST_S) if asked.isdigit() else 0.0
 
 
 def _matches(path: Path) -> bool:
@@ -159,9 +201,8 @@ def explanation(error: BaseException) -> str | None:
             f"is not in the cache ({constants.HF_HUB_CACHE}) and offline mode is on: unset HF_HUB_OFFLINE, or fetch it "
             "on a machine with a network and set HF_HOME to the same folder"
         )
-    if refused := first(errors.HfHubHTTPError):
-        assert isinstance(refused, errors.HfHubHTTPError)
-        return _status(refused.response.status_code, endpoint)
+    if (status := next((code for one in found if (code := _status_of(one))), None)) is not None:
+        return _status(status, endpoint)
     if missing := first(errors.RemoteEntryNotFoundError):
         return f"lacks a file ({str(missing).splitlines()[0]})"
     if named("ProxyError"):

@@ -208,7 +208,7 @@ def _published(word: str, revision: str) -> ModelConfig:
     try:
         settings = json.loads(path.read_text())
         architecture = settings.pop("model_type")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"model={word}: {path} is not the configuration of a transformers model ({error!r})"
         ) from error
@@ -280,11 +280,11 @@ def build(model: str | ModelConfig, *, init_seed: int | None = None, device: str
     overwritten by a checkpoint, or ``device="meta"``).
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     config = find(model) if isinstance(model, str) else model
     try:
-        settings = AutoConfig.for_model(config.architecture, **config.settings, use_cache=False)
+        settings = _settings(config)
         with torch.device("meta" if device == "meta" else "cpu"), torch.random.fork_rng(devices=[]):
             torch.manual_seed(init_seed or 0)
             built = AutoModelForCausalLM.from_config(settings, dtype=torch.float32, trust_remote_code=False)
@@ -345,14 +345,35 @@ def start(config: ModelConfig, *, init_seed: int, device: str) -> PreTrainedMode
     """
     if config.revision is None:
         return build(config, init_seed=init_seed, device=device)
-    from safetensors.torch import load_file
+    import torch
+    from transformers import AutoModelForCausalLM
 
-    model = build(config)
-    weights: dict[str, torch.Tensor] = {}
-    for path in sorted(fetch_weights(config).glob(WEIGHTS[0])):
-        weights |= load_file(path)
-    load(model, weights, f"{config.source} at {config.revision}")
+    origin = f"{config.source} at {config.revision}"
+    folder = fetch_weights(config)
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(  # it knows the names that parameters had in older versions
+            folder,
+            config=_settings(config),
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # safetensors raises its own for a damaged file
+        raise ValueError(f"{origin}: the weights in {folder} cannot be loaded ({error})") from error
+    for what in ("missing_keys", "mismatched_keys"):
+        if found[what]:
+            raise ValueError(
+                f"{origin}: not the weights of this model: {what.replace('_', ' ')} {sorted(found[what])[0]}"
+            )
     return model.to(device)
+
+
+def _settings(config: ModelConfig) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(config.architecture, **config.settings, use_cache=False)
 
 
 def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -365,7 +386,6 @@ def load(model: PreTrainedModel, weights: dict[str, torch.Tensor], origin: str) 
     """Put ``weights`` into a model, in its own precision. Raises ValueError, naming what does not fit."""
     known = model.state_dict()
     tied = model.all_tied_weights_keys
-    weights = {_own_name(name, model): value for name, value in weights.items()}
     missing = [name for name in known if name not in weights and name not in tied]
     shapes = [n for n, value in weights.items() if n in known and known[n].shape != value.shape]
     if missing or shapes:
@@ -373,9 +393,3 @@ def load(model: PreTrainedModel, weights: dict[str, torch.Tensor], origin: str) 
         raise ValueError(f"{origin}: not the weights of this model: {what}")
     model.load_state_dict({name: weights[name] for name in weights if name in known}, strict=False)
     model.tie_weights()
-
-
-def _own_name(name: str, model: PreTrainedModel) -> str:
-    """A few published files leave out the base model's prefix (gpt2: ``h.0.ln_1.weight``)."""
-    prefix = f"{model.base_model_prefix}."
-    return name if name in model.state_dict() else prefix + name if prefix + name in model.state_dict() else name
