@@ -21,6 +21,9 @@ _SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "v
 }
 
 
+_TITLE = re.compile(r" = [^=\n]+ = \n?")  # of a WikiText article; its sections have more of the signs
+
+
 class Shard(Protocol):
     """A part of a corpus that one task reads, start to end.
 
@@ -138,10 +141,18 @@ class HubShard:
             columns = self.dataset.columns
             if rows.features:
                 columns = columns.of_table({name: _is_text(kind) for name, kind in rows.features.items()}, place)
+            article: list[Document] = []
             for number, row in enumerate(rows, start=1):
                 document = columns.document(row, f"{place}, row {number}")
-                if document.text:  # WikiText's rows are lines, many empty
+                if not self.dataset.rows_are_lines:
                     yield document
+                    continue
+                if article and _TITLE.fullmatch(document.text):
+                    yield _joined(article)
+                    article = []
+                article.append(document)
+            if article:
+                yield _joined(article)
         except ShardError:
             raise
         except Exception as error:
@@ -149,11 +160,16 @@ class HubShard:
             raise ShardError(f"{place}, after row {number}: {reason or f'{type(error).__name__}: {error}'}") from error
 
 
+def _joined(lines: list[Document]) -> Document:
+    return Document("".join(line.text for line in lines), lines[0].domain)
+
+
 @dataclass(frozen=True)
 class HubDataset:
     """A data set of the Hub: its id, configuration and revision, of which the last two may be left open.
 
-    files: which hold which split, where the data set's own card does not say.
+    files: which hold which split, where the data set's own card does not say. rows_are_lines: of WikiText, whose
+    articles begin at their titles.
     """
 
     repo: str
@@ -161,6 +177,7 @@ class HubDataset:
     revision: str | None = None
     columns: Columns = PILE
     files: tuple[tuple[str, str], ...] = ()
+    rows_are_lines: bool = False
 
     @property
     def label(self) -> str:
@@ -217,9 +234,14 @@ def _explained(dataset: HubDataset, error: ValueError) -> str:
     if isinstance(error, hub.HubError):
         return text
     if "onfig name is missing" in text or "BuilderConfig" in text:
-        names = ", ".join(re.findall(r"'([^']+)'", text)) or text
+        names = ", ".join(name for name in re.findall(r"'([^']+)'", text) if name != dataset.config) or text
         return f"data set {dataset.label}: which configuration? Say corpus={dataset.repo}:NAME, NAME one of: {names}"
-    return f"data set {dataset.label}: {text.splitlines()[0]}"
+    scripts = (
+        f" (a script no longer loads; corpus={dataset.repo}@refs/convert/parquet may be the Hub's own copy of its data)"
+        if "data files" in text and dataset.revision is None
+        else ""
+    )
+    return f"data set {dataset.label}: {text.splitlines()[0]}{scripts}"
 
 
 Corpus = Files | HubDataset
@@ -233,8 +255,8 @@ CORPORA = {
     "c4": HubDataset("allenai/c4", "en"),
     "openwebtext": HubDataset("Skylion007/openwebtext"),
     "tinystories": HubDataset("roneneldan/TinyStories"),
-    "wikitext-2": HubDataset("Salesforce/wikitext", "wikitext-2-raw-v1"),
-    "wikitext-103": HubDataset("Salesforce/wikitext", "wikitext-103-raw-v1"),
+    "wikitext-2": HubDataset("Salesforce/wikitext", "wikitext-2-raw-v1", rows_are_lines=True),
+    "wikitext-103": HubDataset("Salesforce/wikitext", "wikitext-103-raw-v1", rows_are_lines=True),
     "mrpc": HubDataset("nyu-mll/glue", "mrpc", columns=Columns(("sentence1", "sentence2"))),
 }
 # words of the field's older documents whose data sets were scripts, which datasets no longer runs
@@ -269,7 +291,7 @@ def find(word: str, columns: Columns = PILE) -> Corpus:
         )
     known = next((row for row in CORPORA.values() if (row.repo, row.config) == (match[1], match[2])), HubDataset(word))
     own = known.columns if columns == PILE else columns
-    return HubDataset(match[1], match[2], match[3], own, known.files)
+    return HubDataset(match[1], match[2], match[3], own, known.files, known.rows_are_lines)
 
 
 def said_once(word: str) -> str | None:

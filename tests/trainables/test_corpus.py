@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.hub import ALWAYS, Corrupt, Fault, Hub, Reset, Status, Truncated
+from tests.hub_content import json_gz_dataset, jsonl_zst_dataset, parquet_dataset, pile_rows
 from trainables.corpus import CORPORA, OLD_IDS, SPLITS, Files, HubDataset, find, labelled, said_once
 from trainables.shards import PILE, Columns, Document, ShardError, write_shard
 
@@ -153,3 +158,160 @@ def test_the_fingerprint_is_of_words_and_asks_nobody() -> None:
     words = ("pile", "c4", "owner/name", "owner/name:part", "owner/name@v1")
     assert len({find(word).fingerprint for word in words}) == len(words)
     assert find("pile").fingerprint == find("EleutherAI/pile").fingerprint
+
+
+# --- data sets of the Hub, against the stand-in
+
+
+def rows(split: str, count: int, **columns: str) -> list[dict[str, str]]:
+    return [{name: f"{value} {split} {number}" for name, value in columns.items()} for number in range(count)]
+
+
+def texts(word: str, columns: Columns = PILE) -> dict[str, list[str]]:
+    """Every document of a data set by its split, in the order of its shards."""
+    corpus = find(word, columns)
+    assert isinstance(corpus, HubDataset)
+    found: dict[str, list[str]] = {}
+    for shard in corpus.shards(corpus.commit()):
+        for split, document in labelled(shard):
+            found.setdefault(split, []).append(document.text)
+    return found
+
+
+def test_the_pile_streams_its_splits_and_domains(hub: Hub) -> None:
+    """Its repository has no card that says which file is which split."""
+    train = [*pile_rows([f"code {n}" for n in range(30)], "Github"), *pile_rows([f"page {n}" for n in range(30)])]
+    files = jsonl_zst_dataset(train, pile_rows(["a", "b"], "ArXiv"), pile_rows(["c"], "DM Mathematics"), shards=3)
+    hub.add("monology/pile-uncopyrighted", files, repo_type="dataset")
+    corpus = find("EleutherAI/pile")
+    assert isinstance(corpus, HubDataset)
+    shards = corpus.shards(corpus.commit())
+    found = [(split, document) for shard in shards for split, document in labelled(shard)]
+    expected = [("train", Document(row["text"], row["meta"]["pile_set_name"])) for row in train]
+    assert [pair for pair in found if pair[0] == "train"] == expected
+    assert [pair for pair in found if pair[0] != "train"] == [
+        ("validation", Document("a", "ArXiv")),
+        ("validation", Document("b", "ArXiv")),
+        ("test", Document("c", "DM Mathematics")),
+    ]
+    assert [shard.splits for shard in shards] == [("train",)] * 3 + [("validation",), ("test",)]
+
+
+def test_c4_streams_from_compressed_lines(hub: Hub) -> None:
+    parts = {split: rows(split, 20, text="page", url="http") for split in ("train", "validation")}
+    hub.add("allenai/c4", json_gz_dataset({"en": parts, "de": parts}, shards=2), repo_type="dataset")
+    found = texts("c4")
+    assert found["validation"] == [f"page validation {n}" for n in range(20)]
+    assert sorted(found["train"] + found.get("test", [])) == sorted(f"page train {n}" for n in range(20))
+
+
+def test_a_name_chooses_configuration_and_columns(hub: Hub) -> None:
+    pairs = {split: rows(split, 3, sentence1="one", sentence2="two") for split in SPLITS}
+    hub.add("nyu-mll/glue", parquet_dataset({"mrpc": pairs, "sst2": pairs}), repo_type="dataset")
+    assert texts("mrpc")["validation"] == [f"one validation {n}\ntwo validation {n}" for n in range(3)]
+
+
+def test_the_lines_of_wikitext_are_articles(hub: Hub) -> None:
+    lines = [
+        "",
+        " = Valkyria = \n",
+        "",
+        " It is . \n",
+        " = = Plot = = \n",
+        " Long . \n",
+        " = Robert Boulter = \n",
+        " He = she \n",
+    ]
+    parts = {split: [{"text": line} for line in lines] for split in SPLITS}
+    hub.add("Salesforce/wikitext", parquet_dataset({"wikitext-2-raw-v1": parts, "other": parts}), repo_type="dataset")
+    expected = ["", "".join(lines[1:6]), "".join(lines[6:])]
+    assert texts("wikitext") == dict.fromkeys(("train", "validation", "test"), expected)
+
+
+def test_any_data_set_streams_its_only_column_of_text(hub: Hub) -> None:
+    split = [{"story": f"tale {n}", "length": n} for n in range(40)]
+    hub.add("org/stories", parquet_dataset({"default": {"train": split}}, shards=2), repo_type="dataset")
+    found = texts("org/stories")
+    assert found.keys() <= set(SPLITS)
+    assert sorted(text for part in found.values() for text in part) == sorted(row["story"] for row in split)
+
+
+def test_a_commit_stays_while_its_branch_moves_on(hub: Hub) -> None:
+    hub.add("org/data", parquet_dataset({"default": {"train": [{"text": "old"}]}}), repo_type="dataset")
+    corpus = HubDataset("org/data")
+    commit = corpus.commit()
+    hub.add("org/data", parquet_dataset({"default": {"train": [{"text": "new"}]}}), repo_type="dataset")
+    assert [d.text for shard in corpus.shards(commit) for d in shard.documents()] == ["old"]
+    assert corpus.commit() != commit
+
+
+def test_a_configuration_that_is_left_open_is_asked_for(hub: Hub) -> None:
+    parts = {"train": [{"text": "x"}]}
+    hub.add("org/data", parquet_dataset({"a": parts, "b": parts}), repo_type="dataset")
+    for word in ("org/data", "org/data:c"):
+        with pytest.raises(ShardError, match=r"which configuration\? Say corpus=org/data:NAME, NAME one of: a, b"):
+            texts(word)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"data/test-00000-of-00001.parquet": [{"text": "x"}]}, "has no train split, but test"),
+        (
+            {"data.py": b"import datasets"},
+            "data set org/data: .*a script no longer loads; corpus=org/data@refs/convert",
+        ),
+        ({"README.md": b"nothing"}, "data set org/data: .*data files"),
+    ],
+    ids=["no train", "script", "empty"],
+)
+def test_a_data_set_that_cannot_be_trained_on_says_why(hub: Hub, files: dict[str, Any], said: str) -> None:
+    parts = {"test": files["data/test-00000-of-00001.parquet"]} if "has no" in said else None
+    hub.add("org/data", parquet_dataset({"default": parts}) if parts else files, repo_type="dataset")
+    with pytest.raises(ShardError, match=said):
+        texts("org/data")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tries, and no waits between them."""
+    clock = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+    for module in ("huggingface_hub.utils._http", "huggingface_hub.file_download", "trainables.hub"):
+        monkeypatch.setattr(f"{module}.time", clock)
+    for name in ("OPEN_RETRY_INTERVAL", "READ_RETRY_INTERVAL", "READ_SERVER_UNAVAILABLE_RETRY_INTERVAL"):
+        monkeypatch.setattr(datasets.config, f"STREAMING_{name}", 0)
+    monkeypatch.setattr(datasets.config, "STREAMING_READ_MAX_RETRIES", 2)
+
+
+@pytest.mark.parametrize("fault", [Status(503), Reset(), Truncated()], ids=str)
+def test_a_stream_that_breaks_is_taken_up_again(hub: Hub, impatient: None, fault: Fault) -> None:
+    split = [{"text": f"tale {n} " * 50} for n in range(400)]
+    hub.add("org/stories", parquet_dataset({"default": {"train": split}}), repo_type="dataset")
+    corpus = HubDataset("org/stories")
+    shards = corpus.shards(corpus.commit())
+    hub.fail("/cdn/", fault)
+    assert [d.text for shard in shards for d in shard.documents()] == [row["text"] for row in split]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(Status(403), r"refuses access \(403\)"), (Status(404), "404"), (Reset(), "cannot be reached"), (Corrupt(), "")],
+    ids=str,
+)
+def test_a_stream_that_stays_broken_is_explained(hub: Hub, impatient: None, fault: Fault, said: str) -> None:
+    hub.add("org/stories", parquet_dataset({"default": {"train": [{"text": "tale"}] * 9}}), repo_type="dataset")
+    corpus = HubDataset("org/stories")
+    shards = corpus.shards(corpus.commit())
+    hub.fail("/cdn/", fault, ALWAYS)
+    with pytest.raises(ShardError, match=rf"org/stories \(train, part 1 of 1\), after row 0: .*{said}"):
+        list(shards[0].documents())
+
+
+def test_files_of_the_hub_are_read_by_their_address(hub: Hub) -> None:
+    hub.add("org/pile", jsonl_zst_dataset(pile_rows(["a", "b"], "ArXiv")), repo_type="dataset")
+    (shard,) = find("hf://datasets/org/pile").shards()
+    assert list(shard.documents()) == [Document("a", "ArXiv"), Document("b", "ArXiv")]
+    (single,) = find("hf://datasets/org/pile/train/00.jsonl.zst").shards()
+    assert list(single.documents()) == list(shard.documents())
+    with pytest.raises(ShardError, match="hf://datasets/org/nothing"):
+        find("hf://datasets/org/nothing").shards()
