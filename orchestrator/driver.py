@@ -78,7 +78,9 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
 
 def _say_released(count: int, sweep: Sweep, console: Console) -> None:
     if count:
-        console.print(f"keep={sweep.keep}: deleted the weights of {count} measured checkpoints")
+        console.print(
+            f"keep={sweep.keep}: deleted the weights of {count} measured checkpoint{'s' if count > 1 else ''}"
+        )
 
 
 def _write_records(planned: list[PlannedTrial], store: Store) -> None:

@@ -84,7 +84,7 @@ def settle(store: Store, config: TrialConfig, sweep: Sweep) -> list[int]:
 
 def _to_go_on_from(store: Store, config: TrialConfig, there: Collection[int]) -> list[int]:
     status = store.read_status(config.trial_id)
-    if status is not None and status.state == "done":
+    if status is not None and status.state == "done" and config.steps in there:
         return []
     states = committed_steps(store.trial(config.trial_id), TRAINING_STATE)
     return [step for step in states if step in there][-KEPT_TRAINING_STATES:]

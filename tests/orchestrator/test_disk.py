@@ -32,8 +32,9 @@ def estimated(path: Path, *changes: str) -> Estimate:
 
 def large(*changes: str) -> Sweep:
     """pythia-1b for 3,000 steps: beside its weights nothing matters."""
-    settings = ["model=pythia-1b", "seeds=0", "budgets=3000steps", "metrics=held_out"]
-    return override(find("quickstart")(), [*settings, *changes])
+    settings = {"model": "pythia-1b", "seeds": "0", "budgets": "3000steps", "metrics": "held_out"}
+    settings |= dict(change.split("=") for change in changes)
+    return override(find("quickstart")(), [f"{key}={value}" for key, value in settings.items()])
 
 
 @pytest.mark.parametrize(
@@ -67,10 +68,8 @@ def test_without_a_held_out_loss_there_is_no_best() -> None:
 
 def test_pairs_and_trajectories_need_a_trace_of_every_checkpoint() -> None:
     (config,) = large().trials()
-    with_pairs, without = (
-        held(config, large(f"metrics={names}")).at_end for names in ("held_out,linear_cka", "held_out")
-    )
-    assert with_pairs - without == 14 * ((16 + 1) * 256 * 2048 * 4 + 4096 * 8 + 1000)
+    with_pairs = held(config, large("metrics=held_out,linear_cka")).at_end
+    assert with_pairs - held(config, large()).at_end == 14 * ((16 + 1) * 256 * 2048 * 4 + 4096 * 8 + 1000)
 
 
 @given(st.integers(1, 5000), st.sampled_from(["all", "weights", "log", "last:1", "last:5"]))
@@ -78,8 +77,7 @@ def test_a_trial_never_holds_more_than_with_everything_kept(steps: int, keep: st
     sweep = large(f"keep={keep}", f"budgets={steps}steps")
     (config,) = sweep.trials()
     found = held(config, sweep)
-    assert 0 < found.at_end <= found.at_most <= held(config, large("keep=all")).at_most * max(1, steps)
-    assert found.at_most <= held(config, large("keep=all", f"budgets={steps}steps")).at_most
+    assert 0 < found.at_end <= found.at_most <= held(config, large("keep=all")).at_most
 
 
 def test_the_estimate_bounds_a_finished_store_closely(finished: Path) -> None:
@@ -139,7 +137,6 @@ def test_of_many_trials_only_those_that_run_at_once_are_at_their_most(
     sweep, store = large("seeds=0,1,2,3,4", "keep=last:1"), Store.open(str(tmp_path))
     found = estimate(plan(sweep, store), sweep, store)
     (one,) = {*found.trials}
-    assert found.at_end < found.to_write + 1
     assert found.to_write - found.at_end == 3 * (one.at_most - one.at_end)
 
 

@@ -185,7 +185,7 @@ def test_a_sweep_that_keeps_the_last_weights_gives_the_same_results_and_is_done(
 ) -> None:
     command = ["run", "quickstart", "--store", str(prepared), *FINISHED, "keep=last:1"]
     assert sweep.main(command) == 0
-    assert "deleted the weights of 14 measured checkpoints" in capsys.readouterr().out
+    assert "deleted the weights of 18 measured checkpoints" in capsys.readouterr().out
     store = Store.existing(str(prepared))
     assert [committed_steps(store.trial(trial)) for trial in store.trial_ids()] == [[12], [12], [6], [6]]
     expected = pd.read_parquet(finished / "results.parquet").drop(columns="seconds")

@@ -159,6 +159,20 @@ def test_a_trial_that_is_not_done_keeps_what_it_goes_on_from(store: Store) -> No
     assert committed_steps(folder) == [8, 12]
 
 
+def test_a_trial_whose_last_weights_are_gone_keeps_what_makes_them_again(store: Store) -> None:
+    sweep = sweep_of(store, "keep=last:1")
+    config = longest(store, sweep)
+    folder = store.trial(config.trial_id)
+    (folder / "checkpoints" / step_name(12)).delete()
+    have = store.read_measurements(config.trial_id, 2)
+    for value in have["held_out@1"]["values"]:
+        value[2] = 0.5
+    set_measurements(store, config.trial_id, 2, have)
+    retention.settle(store, config, sweep)
+    assert committed_steps(folder) == [2, 8]
+    assert plan(sweep, store)[-1].from_step == 8
+
+
 def test_what_is_in_use_stays(store: Store) -> None:
     sweep = sweep_of(store, "keep=last:1")
     config = longest(store, sweep)
