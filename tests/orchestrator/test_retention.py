@@ -164,13 +164,12 @@ def test_a_trial_whose_last_weights_are_gone_keeps_what_makes_them_again(store: 
     config = longest(store, sweep)
     folder = store.trial(config.trial_id)
     (folder / "checkpoints" / step_name(12)).delete()
-    have = store.read_measurements(config.trial_id, 2)
-    for value in have["held_out@1"]["values"]:
-        value[2] = 0.5
-    set_measurements(store, config.trial_id, 2, have)
+    (folder / TRAINING_STATE / step_name(12)).delete()
+    shutil.copytree((folder / TRAINING_STATE / step_name(8)).path, (folder / TRAINING_STATE / step_name(4)).path)
     retention.settle(store, config, sweep)
-    assert committed_steps(folder) == [2, 8]
-    assert plan(sweep, store)[-1].from_step == 8
+    assert committed_steps(folder) == [4, 8]
+    (planned,) = (trial for trial in plan(sweep, store) if trial.config == config)
+    assert (planned.action, planned.from_step) == ("train", 8)
 
 
 def test_what_is_in_use_stays(store: Store) -> None:
