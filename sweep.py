@@ -212,34 +212,40 @@ def _tensorboard() -> str:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from orchestrator import disk
     from orchestrator import plan as planning
 
     sweep, store = _sweep_and_store(options)
     store.refuse_mixing(sweep)
     planned = planning.plan(sweep, store)
+    estimate = disk.estimate(planned, sweep, store)
+    if estimate.warning:
+        print(f"sweep.py: {estimate.warning}", file=sys.stderr)
     if options.json:
-        print(json.dumps([trial.to_json() for trial in planned], indent=1))
+        sizes = ({"disk_bytes": held.at_end, "disk_bytes_at_most": held.at_most} for held in estimate.trials)
+        trials = [trial.to_json() | size for trial, size in zip(planned, sizes, strict=True)]
+        print(json.dumps(trials, indent=1))
         return DONE
-    _console().print(_plan_table(planned, store))
+    _console().print(_plan_table(planned, [disk.human(held.at_end) for held in estimate.trials], store))
     for action in ("train", "measure", "done"):
         print(f"{action}: {sum(trial.action == action for trial in planned)}", end="  ")
     flops = sum(t.config.flops(t.config.steps - t.from_step) for t in planned if t.action == "train")
     print(f"FLOPs to spend: {flops:.3g}")
+    print(estimate.line)
     return DONE
 
 
-def _plan_table(planned: list[PlannedTrial], store: Store) -> Table:
+def _plan_table(planned: list[PlannedTrial], sizes: list[str], store: Store) -> Table:
     table = Table(title=escape(f"plan for {store.uri}"), box=None)
-    for heading in ("trial", "action", "steps", "tokens", "FLOPs", "why"):
-        table.add_column(
-            heading, justify="right" if heading in ("steps", "tokens", "FLOPs") else "left", overflow="fold"
-        )
-    for trial in planned:
+    numeric = ("steps", "tokens", "FLOPs", "disk")
+    for heading in ("trial", "action", *numeric, "why"):
+        table.add_column(heading, justify="right" if heading in numeric else "left", overflow="fold")
+    for trial, size in zip(planned, sizes, strict=True):
         config = trial.config
         steps = (
             f"{trial.from_step}..{config.steps}" if trial.from_step and trial.action == "train" else f"{config.steps}"
         )
-        numbers = (steps, f"{config.steps * config.tokens_per_step:,}", f"{config.flops(config.steps):.3g}")
+        numbers = (steps, f"{config.steps * config.tokens_per_step:,}", f"{config.flops(config.steps):.3g}", size)
         table.add_row(trial.trial_id, trial.action, *numbers, escape(trial.reason))
     return table
 

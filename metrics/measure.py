@@ -103,7 +103,9 @@ class Measurer:
             weights = checkpoint.load_weights(one.trial, one.step)
         except (CorruptFileError, FileNotFoundError) as error:
             checkpoint.set_aside(one.trial, one.step)
-            raise CorruptFileError(f"{error}; run again, and the trial trains again what is missing") from error
+            released = one.step in checkpoint.released_steps(one.trial)
+            mend = "its weights were released" if released else "run again, and the trial trains again what is missing"
+            raise CorruptFileError(f"{error}; {mend}") from error
         model = models.build(one.config.model)
         models.load(model, weights, f"{one.trial}, step {one.step}")
         return observe(model, self.probe_set)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import metrics
-from orchestrator import requests
+from orchestrator import requests, retention
 from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines
 from orchestrator.plan import PlannedTrial, others, paired
 from orchestrator.progress import Counts, Display
@@ -98,6 +98,8 @@ class Collector:
         self.tokens_total = sum((t.config.steps - t.from_step) * t.config.tokens_per_step for t in training)
         self.pairs = _Pairs.of(store, planned, sweep.metrics)
         self.evaluations_total = sum(len(trial.unmeasured) for trial in planned) + self.pairs.still_to_come
+        self.released = 0
+        self._of_sweep = {config.trial_id for config in sweep.trials()}
         self._asked: set[Request] = set()
         self._failed: list[Measured] = []
         self._training_ended = threading.Event()
@@ -117,6 +119,8 @@ class Collector:
                 last_round = self._training_ended.is_set()
                 self._collect(last_round)
                 if last_round and not self.pool.outstanding:
+                    for trial in self.planned:  # a trial's last measurement may have been of a pair of another's
+                        self._release(trial.config)
                     return
                 if not self.pool.outstanding:  # else the pool has waited
                     stop.wait(POLL_S)
@@ -163,15 +167,22 @@ class Collector:
 
     def _submit(self, watched: _Watched) -> None:
         config = watched.planned.config
-        for step in committed_steps(self.store.trial(config.trial_id)):
-            if step in watched.submitted:
-                continue
+        new = [step for step in committed_steps(self.store.trial(config.trial_id)) if step not in watched.submitted]
+        for step in new:
             watched.submitted.add(step)
             wanted = requests.of_checkpoint(config, step, self.sweep.metrics)
             if requests.missing(self.store, [wanted]):
                 self._request(wanted)
             else:
                 self._observed(config, step)
+        if new:  # after them, older ones may go
+            self._release(config)
+
+    def _release(self, config: TrialConfig) -> None:
+        """What the sweep does not keep, of its own trials; those beside which they are measured stay as they are."""
+        if config.trial_id in self._of_sweep:
+            in_use = [step for trial_id, step in self.pool.in_use() if trial_id == config.trial_id]
+            self.released += len(retention.release_measured(self.store, config, self.sweep, in_use))
 
     def _request(self, wanted: Request) -> None:
         """What the store lacks of it, once; a trial that was done when the run began is watched from here on."""
@@ -201,6 +212,7 @@ class Collector:
         alone = metrics.of_kind("checkpoint", request.metrics)
         if alone and request.step in self.store.observable_steps(request.trial_id):  # even if a metric of it failed
             self._observed(watched.planned.config, request.step)
+        self._release(watched.planned.config)
         if not watched.training and not watched.in_evaluation:
             watched.board.close()
         if any(one["status"] == "failed" for one in measured.measurements):

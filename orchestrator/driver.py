@@ -11,24 +11,25 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from orchestrator import disk, provenance, retention
 from orchestrator import plan as planning
-from orchestrator import provenance
 from orchestrator.collector import Collector
 from orchestrator.evaluators import EVALUATOR_RESOURCE, EvaluatorPool
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import Display, ingestion
-from orchestrator.spec import SpecError, Sweep
+from orchestrator.provenance import usable_cpus
+from orchestrator.spec import Keep, SpecError, Sweep
 from orchestrator.store import ERROR_LOG, STATUS, Status, Store
 from orchestrator.tensorboard import write_hparams_header
 from orchestrator.trials import DRIVER_RESOURCE
 from trainables import ingest, models
-from trainables.checkpoint import committed_steps
+from trainables.checkpoint import committed_steps, take_back_release
 from trainables.config import TrialConfig
 
 EVALUATORS_AT_MOST = 4
@@ -40,16 +41,20 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
     Raises SpecError for a sweep that would mix with other results, or input that cannot be read.
     """
     store.refuse_mixing(sweep)
+    released = sum(len(retention.settle(store, config, sweep)) for config in sweep.trials())
     planned = planning.plan(sweep, store)
     todo = [trial for trial in planned if trial.action != "done"]
     if not todo:
         _write_records(planned, store)
+        _say_released(released, sweep, console)
         console.print(f"nothing to do: all {len(planned)} trials are trained and measured")
         return []
     console.print(
         f"{len(planned)} trials: {sum(t.action == 'train' for t in todo)} to train, "
         f"{sum(t.action == 'measure' for t in todo)} to measure, {len(planned) - len(todo)} done already"
     )
+    if warning := disk.estimate(planned, sweep, store).warning:
+        console.print(warning, style="yellow", highlight=False, markup=False)
     size = (sweep.evaluators or min(EVALUATORS_AT_MOST, usable_cpus())) if sweep.metrics else 0
     with ray_running(address, evaluators=size, distributed=sweep.workers > 1):
         commits = prepare_data(sweep, store, [trial.config for trial in todo], console)
@@ -63,11 +68,21 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
                 for trial in training:
                     for name in (STATUS, ERROR_LOG):  # those of an earlier attempt
                         store.trial(trial.trial_id).delete(name)
+                    for step in trial.to_make:  # measured before it was released, but no measurement is left
+                        take_back_release(store.trial(trial.trial_id), step)
                 collector = Collector(store, sweep, planned, training, pool, display)
                 _train_and_measure(sweep, store, training, collector)
         finally:
             pool.stop()
+    _say_released(released + collector.released, sweep, console)
     return collector.failures()
+
+
+def _say_released(count: int, sweep: Sweep, console: Console) -> None:
+    if count:
+        console.print(
+            f"keep={sweep.keep}: deleted the weights of {count} measured checkpoint{'s' if count > 1 else ''}"
+        )
 
 
 def _write_records(planned: list[PlannedTrial], store: Store) -> None:
@@ -79,10 +94,6 @@ def longest_first(planned: list[PlannedTrial]) -> list[PlannedTrial]:
     """The trials to train, in the order in which they start: the longest first, so that no core waits at the end."""
     training = [trial for trial in planned if trial.action == "train"]
     return sorted(training, key=lambda trial: -trial.config.flops(trial.config.steps - trial.from_step))
-
-
-def usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -210,16 +221,8 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
     cluster = ray.cluster_resources()
     gpu = cluster.get("GPU", 0) >= 1
     per_trial = sweep.threads * sweep.workers
-    if cluster.get("CPU", 0) < per_trial:
-        raise SpecError(
-            f"threads={sweep.threads} workers={sweep.workers}: a trial needs {per_trial} CPUs, "
-            f"Ray has {cluster.get('CPU', 0):g}"
-        )
+    _require_room(sweep, cluster)
     if sweep.workers > 1:
-        if DRIVER_RESOURCE not in cluster:
-            raise SpecError(
-                f"workers={sweep.workers}: start one Ray node with --resources='{{\"{DRIVER_RESOURCE}\": 1}}'"
-            )
         resources: Any = tune.PlacementGroupFactory([{DRIVER_RESOURCE: 0.01}])
     else:
         resources = {"cpu": sweep.threads} | ({"gpu": 1} if gpu else {})
@@ -229,7 +232,12 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
     try:
         results = tune.Tuner(
             tune.with_resources(run_trial, resources),
-            param_space={"trial": tune.grid_search([t.trial_id for t in todo]), "store": store.uri, "gpu": gpu},
+            param_space={
+                "trial": tune.grid_search([t.trial_id for t in todo]),
+                "store": store.uri,
+                "gpu": gpu,
+                "keep_states": Keep.parse(sweep.keep).what == "all",
+            },
             tune_config=tune.TuneConfig(
                 reuse_actors=sweep.workers == 1,
                 max_concurrent_trials=at_once,
@@ -251,6 +259,17 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
                 unrecorded = error
     if unrecorded is not None:
         raise unrecorded
+
+
+def _require_room(sweep: Sweep, cluster: Mapping[str, float]) -> None:
+    per_trial = sweep.threads * sweep.workers
+    if cluster.get("CPU", 0) < per_trial:
+        raise SpecError(
+            f"threads={sweep.threads} workers={sweep.workers}: a trial needs {per_trial} CPUs, "
+            f"Ray has {cluster.get('CPU', 0):g}"
+        )
+    if sweep.workers > 1 and DRIVER_RESOURCE not in cluster:
+        raise SpecError(f"workers={sweep.workers}: start one Ray node with --resources='{{\"{DRIVER_RESOURCE}\": 1}}'")
 
 
 def _record_death(store: Store, trial_id: str, error: BaseException, retries: int) -> None:

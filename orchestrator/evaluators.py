@@ -146,6 +146,11 @@ class EvaluatorPool:
     def outstanding(self) -> int:
         return len(self.waiting) + len(self._running)
 
+    def in_use(self) -> set[tuple[str, int]]:
+        """The checkpoints of the requests that are not done."""
+        wanted = [*self.waiting, *(request for _, request in self._running.values())]
+        return {one for request in wanted for one in (request.checkpoint, request.other) if one is not None}
+
     def submit(self, request: Request) -> None:
         self.waiting.append(request)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from orchestrator import requests
 from orchestrator.requests import Request, prescribed_steps
 from orchestrator.spec import Sweep
 from orchestrator.store import Store, measurement_key
-from trainables.checkpoint import committed_steps, resumable_steps
+from trainables.checkpoint import committed_steps, read_release, released_steps, resumable_steps
 from trainables.config import TrialConfig
 from trainables.storage import CorruptFileError
 
@@ -24,8 +25,8 @@ Action = Literal["done", "train", "measure"]
 class PlannedTrial:
     """A trial, what will run of it, and why.
 
-    checkpoints: the steps already in the store; unmeasured: what is to be measured of these and of those still to come,
-    of the pairs whose checkpoints are there, and of the trajectory.
+    checkpoints: the steps whose weights are there; unmeasured: what is to be measured of these and of those still to
+    come, of the pairs whose checkpoints are there, and of the trajectory.
     """
 
     config: TrialConfig
@@ -38,6 +39,12 @@ class PlannedTrial:
     @property
     def trial_id(self) -> str:
         return self.config.trial_id
+
+    @property
+    def to_make(self) -> list[int]:
+        """Steps whose weights are not there and are to be measured: training makes them, perhaps again."""
+        wanted = [one.step for one in self.unmeasured if metrics.of_kind("checkpoint", one.metrics)]
+        return [step for step in wanted if step not in self.checkpoints]
 
     def to_json(self) -> dict[str, Any]:
         config = self.config
@@ -118,15 +125,20 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], pairs: list[Request
     trajectory = requests.trajectory(config, names)
     wanted = [requests.of_checkpoint(config, step, names) for step in sorted({*steps, *prescribed})]
     lacking = requests.missing(store, [*wanted, *pairs, *([trajectory] if trajectory else [])])
-    unmeasured = tuple(one for one in lacking if one.step in steps or not _was_measured_before(store, one))
-    lost = [one.step for one in unmeasured if one.step not in steps and metrics.of_kind("checkpoint", one.metrics)]
+    released = set(released_steps(folder))
+    unmeasured = tuple(
+        one for one in lacking if one.step in steps or not _was_measured_before(store, one, one.step in released)
+    )
+    trial = PlannedTrial(config, "measure", "", config.steps, steps, unmeasured)
+    lost = trial.to_make
     if status is not None and status.state == "done" and config.steps in steps and not lost:
         if not unmeasured:
-            return PlannedTrial(config, "done", "trained and measured", config.steps, steps, ())
+            return dataclasses.replace(trial, action="done", reason="trained and measured")
         counts = Counter(label for request in unmeasured for label in _labels(store, request))
         listed = ", ".join(f"{name} x {count}" for name, count in counts.items())
-        return PlannedTrial(config, "measure", f"to measure: {listed}", config.steps, steps, unmeasured)
-    from_step = max(resumable_steps(folder, prescribed), default=0)
+        return dataclasses.replace(trial, reason=f"to measure: {listed}")
+    before_lost = (step for step in resumable_steps(folder, prescribed) if step < min(lost, default=config.steps + 1))
+    from_step = max(before_lost, default=0)
     if status is not None and status.state == "failed":
         reason = f"failed at step {status.step}: {(status.reason or '').splitlines()[0]}; again from step {from_step}"
     elif status is not None and status.state == "done":
@@ -136,17 +148,28 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], pairs: list[Request
         reason = f"interrupted; goes on from step {from_step}"
     else:
         reason = "not in the store yet"
-    return PlannedTrial(config, "train", reason, from_step, steps, unmeasured)
+    return dataclasses.replace(trial, action="train", reason=reason, from_step=from_step)
 
 
-def _was_measured_before(store: Store, request: Request) -> bool:
+def _was_measured_before(store: Store, request: Request, released: bool) -> bool:
     """Whether a checkpoint, now gone, was measured by other metrics: a new one sees just the checkpoints that are kept,
-    and nothing is trained again for it. What failed, and what was never measured, is."""
+    and nothing is trained again for it. What failed, and what was never measured, is; of a released checkpoint, just
+    what it had been measured by when it went and is not there any more."""
     if not metrics.of_kind("checkpoint", request.metrics):
         return False
     have = store.read_measurements(request.trial_id, request.step)
-    known = [have.get(metrics.registry()[name].key, {}).get("status") for name in request.metrics]
+    keys = {metrics.registry()[name].key for name in request.metrics}
+    if released:
+        return not keys & _measured_when_released(store, request) - have.keys()
+    known = [have.get(key, {}).get("status") for key in keys]
     return "failed" not in known and any(one["status"] == "ok" for one in have.values())
+
+
+def _measured_when_released(store: Store, request: Request) -> set[str]:
+    try:
+        return set(read_release(store.trial(request.trial_id), request.step)["measured"])
+    except (CorruptFileError, FileNotFoundError):
+        return set()
 
 
 def _labels(store: Store, request: Request) -> Iterator[str]:

@@ -36,9 +36,14 @@ def collect() -> dict[str, Any]:
         "git": _git(),
         "host": platform.node(),
         "platform": platform.platform(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": usable_cpus(),
         "device": _gpus() or _cpu_model(),
     }
+
+
+def usable_cpus() -> int:
+    """Cores that this process may use, which can be fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(package: str) -> str | None:

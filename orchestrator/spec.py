@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Sequence
@@ -35,6 +36,24 @@ CHECKPOINTS_AT_MOST = 100_000  # of a trial; what asks for more was mistyped
 
 class SpecError(ValueError):
     """A sweep that cannot be: an unknown key, a value of the wrong type, or fields that contradict each other."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What of measured checkpoints stays: ``all``, ``weights``, ``log``, or of the ``last`` so many."""
+
+    what: str
+    count: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Keep:
+        """``all``, ``weights``, ``last:3`` or ``log``. Raises SpecError."""
+        if text in ("all", "weights", "log"):
+            return cls(text)
+        match = re.fullmatch(r"last:([1-9][0-9]*)", text)
+        if match is None:
+            raise SpecError(f"keep={text}: unknown. Allowed: all, weights, log, and last:K for a whole number K >= 1")
+        return cls("last", int(match[1]))
 
 
 def _field(default: Any, role: Role, help: str) -> Any:
@@ -95,6 +114,12 @@ class Sweep:
     workers: int = _field(1, "fixed", "workers of a trial: 1 runs in a warm Tune actor, more as a DDP group")
     evaluators: int = _field(0, "free", "actors of the evaluator pool; 0: as many as this machine has cores, at most 4")
     retries: int = _field(2, "free", "how often a trial whose process died is started again")
+    keep: str = _field(
+        "weights",
+        "free",
+        "what stays on disk of measured checkpoints: all (weights and training states), weights (of all), last:K "
+        "(weights of the last K and of the lowest held-out loss), log (weights at steps 0, 1, 2, 4, 8 ... and the end)",
+    )
 
     def __post_init__(self) -> None:
         _check(self)
@@ -220,6 +245,7 @@ def _check(sweep: Sweep) -> None:
     for name in ("adam_beta1", "adam_beta2"):
         if not 0 <= getattr(sweep, name) < 1:
             raise SpecError(f"{name}={getattr(sweep, name)}: must be at least 0 and less than 1")
+    Keep.parse(sweep.keep)
     if sweep.learning_rate is not None and not 0 < sweep.learning_rate < float("inf"):
         raise SpecError(f"learning_rate={sweep.learning_rate}: must be a positive number")
     if sweep.init_seed is not None and sweep.data_seed is not None and len(sweep.seeds) > 1:

@@ -5,6 +5,7 @@ sweep.json                          spec, fingerprint, provenance
 trials/<trial>/trial.json           the trial's config
                status.json          running, done or failed, and why
                log/  checkpoints/  training_state/      written by the training loop
+               checkpoints/step-00000064/released.json  in place of weights that the sweep's `keep` let go
                traces/      what is kept of each checkpoint for pairs and trajectories (metrics.trace)
                measurements/step-00000128.json      of the checkpoint, its pairs, and the trajectory that ends there
                diagrams/persistent_homology@3/step-00000128.parquet

@@ -21,12 +21,13 @@ DRIVER_RESOURCE = "trial_driver"  # the driver of a distributed trial waits on i
 
 
 def train_worker(settings: dict[str, Any]) -> None:
-    """What each Ray Train worker runs. settings: {"store": URI, "trial": trial id}."""
+    """What each Ray Train worker runs. settings: {"store": URI, "trial": trial id, "keep_states": whether all are}."""
     from trainables.pretrain import pretrain
 
     store = Store.open(settings["store"])
     config = store.read_trial(settings["trial"])
-    pretrain(config, store.trial(config.trial_id), TokenStore.open(store.tokens(config.tokens)))
+    tokens = TokenStore.open(store.tokens(config.tokens))
+    pretrain(config, store.trial(config.trial_id), tokens, keep_states=settings["keep_states"])
 
 
 def run_trial(settings: dict[str, Any]) -> None:

@@ -39,6 +39,33 @@ def test_plan_json_is_a_list_of_trials(finished: Path, capsys: pytest.CaptureFix
     assert new["tokens"] == 6 * 4 * 128
 
 
+def test_plan_says_what_the_sweep_takes_on_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["plan", "quickstart", "seeds=0", "--store", str(tmp_path / "s")]
+    assert sweep.main(command) == 0
+    shown = capsys.readouterr()
+    assert " disk " in shown.out
+    assert "15.2 MB" in shown.out
+    assert " in the end, 0 B there already, up to " in shown.out
+    assert "free on the store's disk" in shown.out
+    assert shown.err == ""
+    assert sweep.main([*command, "--json"]) == 0
+    first, *_ = json.loads(capsys.readouterr().out)
+    assert 15.1e6 < first["disk_bytes"] < 15.3e6
+    assert first["disk_bytes_at_most"] > first["disk_bytes"]
+
+
+def test_plan_warns_where_the_disk_is_too_small_and_names_the_mend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """100 TB a trial."""
+    settings = ["model=pythia-12b", "seeds=0", "budgets=2000steps", "checkpoint_every=1", "--json"]
+    assert sweep.main(["plan", "quickstart", "--store", str(tmp_path / "s"), *settings]) == 0
+    shown = capsys.readouterr()
+    assert len(json.loads(shown.out)) == 1
+    for part in ("sweep.py: warning: the store's disk has", "keep=last:1", "keep=log", "--store", "checkpoint_every"):
+        assert part in shown.err
+
+
 def test_settings_may_stand_on_both_sides_of_an_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["plan", "quickstart", "seeds=4", "--store", str(tmp_path / "s"), "budgets=3steps", "--json"]
     assert sweep.main(arguments) == 0

@@ -2,7 +2,8 @@
 
 ``checkpoints/step-00000128/`` holds ``config.json`` and ``model.safetensors``; ``training_state/step-00000128/`` holds
 the optimizer's moments and the RNG. They are apart because weights are kept and training states soon go. Learning rate
-and data position are functions of the step and need no state. No pickle anywhere.
+and data position are functions of the step and need no state. No pickle anywhere. Of a checkpoint whose weights were
+deleted on purpose ``released.json`` stays.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CHECKPOINTS, TRAINING_STATE = "checkpoints", "training_state"
+WEIGHTS, RELEASED = "model.safetensors", "released.json"
 KEPT_TRAINING_STATES = 2  # the newest, and one to fall back on should it be damaged
 
 
@@ -28,18 +30,28 @@ def step_name(step: int) -> str:
 
 def committed_steps(trial: Folder, kind: str = CHECKPOINTS) -> list[int]:
     """Steps of the committed folders of ``kind``, ascending. One that was cut off while written is not listed."""
+    return [step for step in _steps(trial, kind) if (trial / kind / step_name(step)).is_committed()]
+
+
+def released_steps(trial: Folder) -> list[int]:
+    """Steps of the checkpoints that were released, ascending, also where their deletion was cut off."""
+    return [step for step in _steps(trial, CHECKPOINTS) if (trial / CHECKPOINTS / step_name(step)).exists(RELEASED)]
+
+
+def _steps(trial: Folder, kind: str) -> list[int]:
     matches = [re.fullmatch(r"step-(\d{8})", name) for name in (trial / kind).names()]
-    steps = [int(match[1]) for match in matches if match]
-    return [step for step in steps if (trial / kind / step_name(step)).is_committed()]
+    return [int(match[1]) for match in matches if match]
 
 
 def resumable_steps(trial: Folder, prescribed: Iterable[int]) -> list[int]:
     """Steps with weights and training state, ascending, before which no ``prescribed`` checkpoint is missing.
 
-    Training goes on from one of these: from a later step it would never make the missing one again.
+    Training goes on from one of these: from a later step it would never make the missing one again. A released
+    checkpoint was made and is not missing.
     """
     have = set(committed_steps(trial))
-    missing = min((step for step in prescribed if step not in have), default=None)
+    made = have.union(released_steps(trial))
+    missing = min((step for step in prescribed if step not in made), default=None)
     states = committed_steps(trial, TRAINING_STATE)
     return [step for step in states if step in have and (missing is None or step < missing)]
 
@@ -49,8 +61,43 @@ def set_aside(trial: Folder, step: int) -> None:
     (trial / CHECKPOINTS / step_name(step)).delete(MANIFEST)
 
 
-def save(trial: Folder, step: int, model: PreTrainedModel, optimizer: torch.optim.Optimizer) -> None:
-    """Commit the training state, then the weights, then drop training states that nothing needs any more."""
+def release(trial: Folder, step: int, **why: Any) -> None:
+    """Delete a checkpoint's weights on purpose; a marker stays, which says what they were, and why they went.
+
+    The marker is written first, and as long as there is a manifest the weights are whole: cut off anywhere, the same
+    call finishes it. Raises FileNotFoundError, CorruptFileError where there was no whole manifest to begin with.
+    """
+    folder = trial / CHECKPOINTS / step_name(step)
+    if not folder.exists(RELEASED):
+        folder.write_json(RELEASED, {"step": step, "weights": folder.read_json(MANIFEST)["files"][WEIGHTS], **why})
+    folder.delete(MANIFEST)
+    for name in folder.names():
+        if name != RELEASED:
+            folder.delete(name)
+
+
+def read_release(trial: Folder, step: int) -> dict[str, Any]:
+    """What :func:`release` wrote. Raises FileNotFoundError, CorruptFileError."""
+    return (trial / CHECKPOINTS / step_name(step)).read_json(RELEASED)
+
+
+def take_back_release(trial: Folder, step: int) -> None:
+    """A released checkpoint counts as missing again, and training makes it anew."""
+    (trial / CHECKPOINTS / step_name(step)).delete(RELEASED)
+
+
+def save(
+    trial: Folder,
+    step: int,
+    model: PreTrainedModel,
+    optimizer: torch.optim.Optimizer,
+    *,
+    keep_states: bool = False,
+) -> None:
+    """Commit the training state, then the weights, then drop training states that nothing needs any more.
+
+    keep_states: drop none.
+    """
     import torch
     from safetensors.torch import save as to_bytes
 
@@ -64,9 +111,16 @@ def save(trial: Folder, step: int, model: PreTrainedModel, optimizer: torch.opti
     weights = models.weights_of(model)
     files = [
         ("config.json", model.config.to_json_string().encode()),
-        ("model.safetensors", to_bytes(weights, metadata={"format": "pt"})),
+        (WEIGHTS, to_bytes(weights, metadata={"format": "pt"})),
     ]
     (trial / CHECKPOINTS / step_name(step)).commit(files, step=step)
+    take_back_release(trial, step)  # made again, it is there until it is released again
+    if not keep_states:
+        drop_training_states(trial)
+
+
+def drop_training_states(trial: Folder) -> None:
+    """Delete all but the newest."""
     for old in committed_steps(trial, TRAINING_STATE)[:-KEPT_TRAINING_STATES]:
         (trial / TRAINING_STATE / step_name(old)).delete()
 
@@ -75,7 +129,7 @@ def load_weights(trial: Folder, step: int) -> dict[str, torch.Tensor]:
     """The state dict at ``step``. Raises FileNotFoundError, CorruptFileError."""
     from safetensors.torch import load
 
-    return load((trial / CHECKPOINTS / step_name(step)).read_committed("model.safetensors"))
+    return load((trial / CHECKPOINTS / step_name(step)).read_committed(WEIGHTS))
 
 
 def resume(

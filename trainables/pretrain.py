@@ -21,8 +21,8 @@ from trainables.token_store import TokenStore
 # Shapes: B sequences of this rank's batch, T tokens, V vocabulary.
 
 
-def pretrain(config: TrialConfig, trial: Folder, tokens: TokenStore) -> int:
-    """Train to the end of the budget; the number of steps done.
+def pretrain(config: TrialConfig, trial: Folder, tokens: TokenStore, *, keep_states: bool = False) -> int:
+    """Train to the end of the budget; the number of steps done. ``keep_states``: of every checkpoint, not the newest.
 
     Goes on from the newest whole checkpoint in ``trial`` before which none is missing. Every rank of a distributed
     group calls it; rank 0 writes. Weights are a pure function of ``config`` on one kind of hardware. Raises
@@ -39,7 +39,7 @@ def pretrain(config: TrialConfig, trial: Folder, tokens: TokenStore) -> int:
     replica = DistributedDataParallel(model) if world > 1 else model
     log = StepLog(trial, start or 0, config.tokens_per_step) if rank == 0 else None
     if start is None and rank == 0:
-        checkpoint.save(trial, 0, model, optimizer)
+        checkpoint.save(trial, 0, model, optimizer, keep_states=keep_states)
     for step in range(start or 0, config.steps):
         rate = learning_rate(config.optimization, step, config.steps)
         loss, grad_norm = _step(replica, optimizer, _batch(config, tokens, step, rank, world, device), rate, config)
@@ -53,7 +53,7 @@ def pretrain(config: TrialConfig, trial: Folder, tokens: TokenStore) -> int:
                 log.flush()
             if done in keep:
                 _require_finite(model, done)
-                checkpoint.save(trial, done, model, optimizer)
+                checkpoint.save(trial, done, model, optimizer, keep_states=keep_states)
     return config.steps
 
 

@@ -101,6 +101,11 @@ class Folder:
         files = (info for info in infos if info.type == fs.FileType.File and ".tmp-" not in info.base_name)
         return {info.base_name: info.size for info in sorted(files, key=lambda info: info.base_name)}
 
+    def total_bytes(self) -> int:
+        """Sizes of all files in it, at any depth; 0 where the folder does not exist."""
+        infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=True))
+        return sum(info.size for info in infos if info.type == fs.FileType.File)
+
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises FileNotFoundError."""
         with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:

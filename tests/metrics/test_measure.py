@@ -378,6 +378,15 @@ def test_a_checkpoint_that_is_gone_with_its_trace_is_not_measured(
     assert copy[1].step not in checkpoint.committed_steps(copy[1].trial)
 
 
+def test_weights_that_were_released_are_not_promised_to_be_trained_again(
+    measurer: Measurer, copy: list[Checkpoint]
+) -> None:
+    checkpoint.release(copy[1].trial, copy[1].step)
+    with pytest.raises(CorruptFileError, match="its weights were released"):
+        measurer.measure(copy[1], ["held_out"])
+    assert checkpoint.released_steps(copy[1].trial) == [copy[1].step]
+
+
 def test_a_metric_of_pairs_that_raises_fails_alone(
     measurer: Measurer, copy: list[Checkpoint], registered: Callable[..., None]
 ) -> None:

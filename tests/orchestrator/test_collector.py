@@ -1,9 +1,15 @@
+import threading
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from orchestrator.plan import plan
-from orchestrator.spec import Sweep
+from orchestrator.collector import Collector
+from orchestrator.evaluators import EvaluatorPool
+from orchestrator.plan import others, paired, plan
+from orchestrator.progress import Display
+from orchestrator.requests import Request
+from orchestrator.spec import Sweep, override
 from orchestrator.store import Store
 from trainables.checkpoint import committed_steps
 
@@ -43,3 +49,37 @@ def test_an_interrupted_trial_expects_only_steps_to_come(store_copy: Path) -> No
     (folder / "checkpoints" / "step-00000012" / "manifest.json").unlink()
     (folder / "measurements" / "step-00000012.json").unlink()
     assert first_planned(store_copy)[2] == 1
+
+
+def test_trials_of_the_sweep_are_brought_to_its_rule_and_those_beside_them_are_left(store_copy: Path) -> None:
+    """All is measured, so the pool needs no actor."""
+    store = Store.existing(str(store_copy))
+    body = store.read_sweep()
+    assert body is not None
+    sweep = override(Sweep.from_json(body["sweep"]), ["seeds=1", "budgets=12steps", "keep=last:1"])
+    mine = plan(sweep, store)
+    beside = [paired(config, (), store) for config in others(store, [mine[0].config]) if config.steps == 12]
+    pool = EvaluatorPool(store, actors=[])
+    with Display(Console(quiet=True)) as display:
+        collector = Collector(store, sweep, [*mine, *beside], [], pool, display)
+        collector.training_ended()
+        collector.run(threading.Event())
+        collector.close()
+    assert collector.released == 5
+    left = {config.seed: committed_steps(store.trial(config.trial_id)) for config in (mine[0].config, beside[0].config)}
+    assert left == {1: [12], 0: [0, 1, 2, 4, 8, 12]}
+
+
+def test_weights_that_an_evaluator_may_still_read_stay(store_copy: Path) -> None:
+    """A request of a pair waits: its checkpoints stay until it is done."""
+    store = Store.existing(str(store_copy))
+    body = store.read_sweep()
+    assert body is not None
+    sweep = override(Sweep.from_json(body["sweep"]), ["keep=last:1"])
+    planned = plan(sweep, store)
+    trial, pool = planned[-1], EvaluatorPool(store, actors=[])
+    pool.submit(Request(trial.trial_id, 2, ("linear_cka",), (trial.trial_id, 1)))
+    with Display(Console(quiet=True)) as display:
+        collector = Collector(store, sweep, planned, [], pool, display)
+        collector._release(trial.config)
+    assert committed_steps(store.trial(trial.trial_id)) == [1, 2, 12]

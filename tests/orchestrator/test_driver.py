@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,13 +18,15 @@ import sweep
 from metrics.topology.trajectory import weight_trajectory_dimension
 from orchestrator.driver import ray_running
 from orchestrator.plan import standing
+from orchestrator.requests import prescribed_steps
 from orchestrator.spec import SpecError
 from orchestrator.store import Store
-from trainables.checkpoint import committed_steps, load_weights
+from trainables.checkpoint import TRAINING_STATE, committed_steps, load_weights, released_steps
 from trainables.pretrain import pretrain
 from trainables.storage import Folder
 from trainables.token_store import TokenStore
 
+ROOT = Path(__file__).parent.parent.parent
 TINY = {"batch_size": "4", "probe_sequences": "16", "probe_points": "48", "metrics": "held_out"}
 
 FINISHED = ["seeds=0,1", "budgets=6steps,12steps", "batch_size=4", "probe_sequences=16", "probe_points=48"]
@@ -171,6 +174,90 @@ def test_a_trial_with_many_checkpoints_has_the_dimension_of_its_trajectory(prepa
     states = (load_weights(store.trial(trial), step) for step in range(21))
     expected = weight_trajectory_dimension({name: w.numpy() for name, w in state.items()} for state in states)
     assert one["values"] == [["weight_trajectory_dimension", None, expected, None]]
+
+
+def test_a_sweep_that_keeps_the_last_weights_gives_the_same_results_and_is_done(
+    finished: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["run", "quickstart", "--store", str(prepared), *FINISHED, "keep=last:1"]
+    assert sweep.main(command) == 0
+    assert "deleted the weights of 18 measured checkpoints" in capsys.readouterr().out
+    store = Store.existing(str(prepared))
+    assert [committed_steps(store.trial(trial)) for trial in store.trial_ids()] == [[12], [12], [6], [6]]
+    expected = pd.read_parquet(finished / "results.parquet").drop(columns="seconds")
+    pd.testing.assert_frame_equal(pd.read_parquet(prepared / "results.parquet").drop(columns="seconds"), expected)
+    assert {trial.action for trial in standing(store)} == {"done"}
+    assert sweep.main(command) == 0
+    said = capsys.readouterr().out
+    assert "nothing to do" in said
+    assert "deleted" not in said
+
+
+def test_a_finished_sweep_is_brought_to_another_rule_without_ray_and_a_lost_measurement_is_made_again(
+    store_copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The weights that the measurement was made of are gone; they are trained again, measured, and go again."""
+    before = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
+    command = ["run", "quickstart", "--store", str(store_copy), *FINISHED]
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.driver.ray_running", lambda *_, **__: pytest.fail("Ray was wanted for nothing"))
+        assert sweep.main([*command, "keep=log"]) == 0
+        assert "deleted" not in capsys.readouterr().out  # 0, 1, 2, 4, 8 and the end are all there are
+        assert sweep.main([*command, "keep=last:2"]) == 0
+        assert "keep=last:2: deleted the weights of 14 measured checkpoints" in capsys.readouterr().out
+    store = Store.existing(str(store_copy))
+    trial = store.trial_ids()[0]
+    (store_copy / "trials" / trial / "measurements" / "step-00000001.json").unlink()
+    assert sweep.main([*command, "keep=last:2"]) == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds"), before)
+    assert committed_steps(store.trial(trial)) == [8, 12]
+    assert released_steps(store.trial(trial)) == [0, 1, 2, 4]
+
+
+def test_a_sweep_interrupted_after_checkpoints_were_released_goes_on_and_ends_with_the_same_bits(
+    prepared: Path, tmp_path: Path
+) -> None:
+    """A real process with a Ray of its own, interrupted while it trains."""
+    settings = {"seeds": "0", "budgets": "400steps", "checkpoint_every": "25", "keep": "last:1"}
+    given = [f"{key}={value}" for key, value in (TINY | settings).items()]
+    command = [sys.executable, "sweep.py", "run", "quickstart", "--store", str(prepared), *given]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    store, until = Store.open(str(prepared)), time.monotonic() + 120
+    while not any(len(released_steps(store.trial(trial))) > 2 for trial in store.trial_ids()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    (trial,) = store.trial_ids()
+    (planned,) = standing(store)
+    assert (planned.action, planned.from_step) == ("train", committed_steps(store.trial(trial), TRAINING_STATE)[-1])
+    assert planned.from_step > 0
+    assert run(prepared, *(f"{key}={value}" for key, value in settings.items())) == 0
+    config, plain = store.read_trial(trial), Folder.open(tmp_path / "plain")
+    assert store.measured_steps(trial) == prescribed_steps(config)
+    pretrain(config, plain, TokenStore.open(store.tokens(config.tokens)))
+    mine, theirs = load_weights(store.trial(trial), 400), load_weights(plain, 400)
+    assert all(bool((mine[name] == theirs[name]).all()) for name in theirs)
+
+
+def test_every_training_state_is_kept_where_that_is_asked_for(prepared: Path) -> None:
+    assert run(prepared, "seeds=0", "budgets=6steps", "metrics=none", "keep=all") == 0
+    (trial,) = (store := Store.existing(str(prepared))).trial_ids()
+    assert committed_steps(store.trial(trial), TRAINING_STATE) == committed_steps(store.trial(trial)) == [0, 1, 2, 4, 6]
+
+
+def test_a_run_for_which_the_disk_is_too_small_says_so_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """100 TB a trial; an address that is refused keeps it from starting."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    settings = ["model=pythia-12b", "tokenizer=bpe", "seeds=0", "budgets=2000steps", "checkpoint_every=1"]
+    command = ["run", "quickstart", "--store", str(tmp_path / "store"), *settings, "--address", "ray://h:10001"]
+    assert sweep.main(command) == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert "warning: the store's disk has" in said
+    assert "Give keep=last:1 or keep=log" in said
 
 
 def test_a_distributed_trial_trains_the_same_model_within_rounding(prepared: Path) -> None:

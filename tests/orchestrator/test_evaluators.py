@@ -141,3 +141,12 @@ def test_one_cause_is_one_line_for_each_trial() -> None:
         "s1 step 1: b: KeyError: x (log: log-1)",
         "s1 step 2: b: ValueError: y (log: log-2)",
     ]
+
+
+def test_checkpoints_of_requests_that_wait_are_in_use_those_of_pairs_too(store: Store) -> None:
+    low, high = store.trial_ids()[:2]
+    pool = EvaluatorPool(store, actors=[])
+    assert pool.in_use() == set()
+    pool.submit(Request(low, 4, NAMES))
+    pool.submit(Request(high, 2, ("linear_cka",), (low, 2)))
+    assert pool.in_use() == {(low, 4), (high, 2), (low, 2)}

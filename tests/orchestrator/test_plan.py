@@ -5,8 +5,10 @@ import pytest
 
 from orchestrator.plan import PlannedTrial, plan, standing, unknown_metrics
 from orchestrator.requests import Request
+from orchestrator.retention import settle
 from orchestrator.spec import Sweep, override
 from orchestrator.store import Status, Store
+from trainables.checkpoint import committed_steps, step_name
 
 
 def planned(path: Path, *changes: str) -> list[PlannedTrial]:
@@ -138,3 +140,55 @@ def test_standing_needs_no_corpus_and_lists_what_was_asked_for(store_copy: Path)
         store.trial_ids()[0], 2, [store.read_measurements(store.trial_ids()[0], 2)["held_out@1"] | {"status": "failed"}]
     )
     assert "held_out (failed) x 1" in standing(store)[0].reason
+
+
+def settled(store_copy: Path) -> tuple[Store, PlannedTrial]:
+    """The trial of 12 steps in a store where just step 12 is left of its weights."""
+    store, trial = Store.existing(str(store_copy)), planned(store_copy)[-1]
+    body = store.read_sweep()
+    assert body is not None
+    settle(store, trial.config, override(Sweep.from_json(body["sweep"]), ["keep=last:1"]))
+    assert committed_steps(store.trial(trial.trial_id)) == [12]
+    return store, trial
+
+
+def test_a_finished_trial_whose_checkpoints_were_released_is_done(store_copy: Path) -> None:
+    store, trial = settled(store_copy)
+    assert {one.action for one in planned(store_copy)} == {one.action for one in standing(store)} == {"done"}
+    assert planned(store_copy)[-1].checkpoints == (12,)
+    (store_copy / "trials" / trial.trial_id / "status.json").unlink()
+    again = planned(store_copy)[-1]
+    assert (again.action, again.from_step) == ("train", 12)
+
+
+def test_a_new_metric_is_not_planned_for_released_checkpoints(store_copy: Path) -> None:
+    """Also where nothing at all had measured them."""
+    store, trial = Store.existing(str(store_copy)), planned(store_copy)[-1]
+    folder = store.trial(trial.trial_id)
+    for step in store.measured_steps(trial.trial_id):
+        (folder / "measurements").delete(f"{step_name(step)}.json")
+        (folder / "traces" / step_name(step)).delete()
+    body = store.read_sweep()
+    assert body is not None
+    settle(store, trial.config, override(Sweep.from_json(body["sweep"]), ["keep=last:1", "metrics=none"]))
+    again = planned(store_copy, "metrics=held_out,linear_cka", "seeds=1")[-1]
+    assert again.action == "measure"
+    assert [(one.metrics, one.step) for one in again.unmeasured] == [(("held_out",), 12), (("linear_cka",), 12)]
+
+
+def test_a_trajectory_of_released_checkpoints_is_planned_from_their_traces(store_copy: Path) -> None:
+    store, trial = settled(store_copy)
+    body = (store.trial(trial.trial_id) / "measurements").read_json("step-00000012.json")
+    del body["measurements"]["weight_trajectory_dimension@1"]
+    (store.trial(trial.trial_id) / "measurements").write_json("step-00000012.json", body)
+    again = planned(store_copy)[-1]
+    assert again.action == "measure"
+    assert again.unmeasured == (Request(trial.trial_id, 12, ("weight_trajectory_dimension",)),)
+
+
+def test_a_released_checkpoint_whose_measurements_are_lost_is_trained_again(store_copy: Path) -> None:
+    _, trial = settled(store_copy)
+    (store_copy / "trials" / trial.trial_id / "measurements" / "step-00000004.json").unlink()
+    again = planned(store_copy)[-1]
+    assert (again.action, again.from_step, again.to_make) == ("train", 0, [4])
+    assert "gone or damaged at step 4; again from step 0" in again.reason

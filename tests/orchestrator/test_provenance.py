@@ -1,6 +1,8 @@
 import json
 import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,12 @@ def test_says_which_code_and_machine_gave_the_numbers() -> None:
     assert facts["device"]
     assert facts["cpus"] >= 1
     json.dumps(facts, allow_nan=False)
+
+
+def test_usable_cpus_are_those_that_this_process_may_use() -> None:
+    script = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); import orchestrator.provenance as p; "
+    shown = subprocess.run([sys.executable, "-c", f"{script}print(p.usable_cpus())"], capture_output=True, check=True)
+    assert int(shown.stdout) == 1
 
 
 def test_git_revision_is_a_full_hash_where_the_code_is_a_checkout() -> None:

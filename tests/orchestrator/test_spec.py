@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.spec import SpecError, Sweep, fields_by_role, override
+from orchestrator.spec import Keep, SpecError, Sweep, fields_by_role, override
 from trainables.budget import Budget
 
 BASE = Sweep(budgets=(Budget(1e10),))
@@ -51,6 +51,11 @@ def test_override_reads_the_fields_type(text: str, field: str, value: object) ->
         ("model=pythia-14", "Did you mean 'pythia-14m'"),
         ("metrics=linear", "Did you mean 'linear_cka'"),
         ("schedule=cos", "Allowed: cosine, wsd"),
+        ("keep=last", "keep=last: unknown. Allowed: all, weights, log, and last:K"),
+        ("keep=last:0", "whole number K >= 1"),
+        ("keep=last:-1", "whole number K >= 1"),
+        ("keep=last:2.5", "whole number K >= 1"),
+        ("keep=everything", "Allowed: all"),
         ("learning_rate=nan", "finite"),
         ("learning_rate=-1", "positive"),
         ("learning_rate=fast", "not a number"),
@@ -105,3 +110,20 @@ def test_every_field_has_a_role_and_a_help_text() -> None:
 def test_budgets_of_equal_steps_are_refused_not_counted_as_seeds() -> None:
     with pytest.raises(SpecError, match="both buy 6 steps"):
         override(BASE, ["budgets=6steps,6144tokens"]).trials()
+
+
+@pytest.mark.parametrize(
+    ("text", "keep"),
+    [
+        ("all", Keep("all")),
+        ("weights", Keep("weights")),
+        ("log", Keep("log")),
+        ("last:1", Keep("last", 1)),
+        ("last:40", Keep("last", 40)),
+    ],
+)
+def test_what_is_kept_is_read_and_changes_no_trial(text: str, keep: Keep) -> None:
+    sweep = override(BASE, [f"keep={text}"])
+    assert Keep.parse(sweep.keep) == keep
+    assert sweep.trials() == BASE.trials()
+    assert "keep" in fields_by_role("free")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPTNeoXForCausalLM
 
 from trainables import checkpoint, models
-from trainables.checkpoint import CHECKPOINTS, TRAINING_STATE, committed_steps, step_name
+from trainables.checkpoint import CHECKPOINTS, TRAINING_STATE, committed_steps, released_steps, step_name
 from trainables.config import ModelConfig
 from trainables.storage import MANIFEST, CorruptFileError, Folder
 
@@ -72,6 +75,15 @@ def test_weights_are_kept_and_training_states_but_the_last_two_go(tiny_model: Mo
     assert committed_steps(trial) == [0, 5, 10, 100]
     assert committed_steps(trial, TRAINING_STATE) == [10, 100]
     assert (trial / TRAINING_STATE).names() == [step_name(10), step_name(100)]
+
+
+def test_every_training_state_is_kept_where_that_is_asked_for(tiny_model: ModelConfig, trial: Folder) -> None:
+    pair = fresh(tiny_model, 1)
+    for step in (0, 5, 10, 100):
+        checkpoint.save(trial, step, *pair, keep_states=True)
+    assert committed_steps(trial, TRAINING_STATE) == [0, 5, 10, 100]
+    checkpoint.drop_training_states(trial)
+    assert committed_steps(trial, TRAINING_STATE) == [10, 100]
 
 
 def test_a_checkpoint_cut_off_while_written_is_not_listed(tiny_model: ModelConfig, trial: Folder) -> None:
@@ -147,3 +159,59 @@ def test_what_is_set_aside_no_longer_counts_until_it_is_written_again(tiny_model
     assert checkpoint.resumable_steps(trial, [1, 2]) == []
     checkpoint.save(trial, 1, *pair)
     assert committed_steps(trial) == [1, 2]
+
+
+def test_a_released_checkpoint_leaves_a_marker_and_counts_as_made(tiny_model: ModelConfig, trial: Folder) -> None:
+    for step in (1, 2, 4):
+        checkpoint.save(trial, step, *fresh(tiny_model, 1))
+    folder = trial / CHECKPOINTS / step_name(1)
+    weights = folder.read_json(MANIFEST)["files"]["model.safetensors"]
+    checkpoint.release(trial, 1, why="keep=last:1")
+    assert folder.names() == ["released.json"]
+    assert checkpoint.read_release(trial, 1) == {"step": 1, "weights": weights, "why": "keep=last:1"}
+    assert (committed_steps(trial), released_steps(trial)) == ([2, 4], [1])
+    assert checkpoint.resumable_steps(trial, [1, 2, 4]) == [2, 4]
+    assert checkpoint.resume(trial, [1, 2, 4], *fresh(tiny_model, 2)) == 4
+    checkpoint.take_back_release(trial, 1)
+    assert checkpoint.resumable_steps(trial, [1, 2, 4]) == []
+
+
+def test_a_released_checkpoint_that_is_made_again_is_there(tiny_model: ModelConfig, trial: Folder) -> None:
+    pair = fresh(tiny_model, 1)
+    checkpoint.save(trial, 1, *pair)
+    checkpoint.release(trial, 1)
+    checkpoint.save(trial, 1, *pair)
+    assert (committed_steps(trial), released_steps(trial)) == ([1], [])
+    assert checkpoint.load_weights(trial, 1).keys() == pair[0].state_dict().keys()
+
+
+def test_a_release_that_is_cut_off_anywhere_leaves_whole_weights_or_none_and_is_ended_by_the_same_call(
+    tiny_model: ModelConfig, trial: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete, write_json = Folder.delete, Folder.write_json
+    for allowed in range(5):  # of four changes: the marker, the manifest, two files
+        checkpoint.save(trial, 1, *fresh(tiny_model, 1))
+        left = allowed
+
+        def limited(change: Callable[..., None], *arguments: object) -> None:
+            nonlocal left
+            if not left:
+                raise KeyboardInterrupt
+            left -= 1
+            change(*arguments)
+
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(Folder, "delete", functools.partialmethod(lambda *given: limited(delete, *given)))
+            patch.setattr(Folder, "write_json", functools.partialmethod(lambda *given: limited(write_json, *given)))
+            checkpoint.release(trial, 1)
+        assert released_steps(trial) == ([1] if allowed else [])
+        assert committed_steps(trial) == ([1] if allowed < 2 else [])
+        if committed_steps(trial):
+            checkpoint.load_weights(trial, 1)
+        checkpoint.release(trial, 1)
+        assert (trial / CHECKPOINTS / step_name(1)).names() == ["released.json"]
+
+
+def test_what_is_no_checkpoint_cannot_be_released(trial: Folder) -> None:
+    with pytest.raises(FileNotFoundError):
+        checkpoint.release(trial, 1)

@@ -133,6 +133,30 @@ def test_with_both_training_states_gone_a_trial_starts_again(
     assert kept_bytes(trial) == kept_bytes(straight)
 
 
+def test_a_trial_with_released_checkpoints_goes_on_where_it_was_and_ends_with_the_same_bits(
+    straight: Path, tiny_config: TrialConfig, token_store: TokenStore, tmp_path: Path
+) -> None:
+    """Cut off before step 24, with all but what it goes on from released: nothing before is made again."""
+    trial = tmp_path / "trial"
+    shutil.copytree(straight, trial)
+    for kind in (CHECKPOINTS, TRAINING_STATE):
+        damage(trial, kind, 24, "lost")
+    for step in (0, 1, 2, 4, 8, 16):
+        checkpoint.release(Folder.open(trial), step)
+    pretrain(tiny_config, Folder.open(trial), token_store)
+    assert committed_steps(Folder.open(trial)) == [20, 24]
+    assert kept_bytes(trial).items() <= kept_bytes(straight).items()
+    assert log_of(trial, "loss") == log_of(straight, "loss")
+
+
+def test_every_training_state_is_kept_where_that_is_asked_for(
+    straight: Path, tiny_config: TrialConfig, token_store: TokenStore, tmp_path: Path
+) -> None:
+    pretrain(tiny_config, Folder.open(tmp_path), token_store, keep_states=True)
+    assert committed_steps(Folder.open(tmp_path), TRAINING_STATE) == [0, 1, 2, 4, 8, 16, 20, 24]
+    assert kept_bytes(straight).items() <= kept_bytes(tmp_path).items()
+
+
 def test_a_finished_trial_is_left_as_it_is(
     straight: Path, tiny_config: TrialConfig, token_store: TokenStore, tmp_path: Path
 ) -> None:

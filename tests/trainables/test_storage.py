@@ -239,3 +239,11 @@ def test_a_file_uri_is_the_local_path(tmp_path: Path) -> None:
 def test_an_unknown_scheme_is_refused() -> None:
     with pytest.raises(ValueError, match="nosuch://x"):
         Folder.open("nosuch://x")
+
+
+def test_total_bytes_are_of_all_files_at_any_depth(tmp_path: Path) -> None:
+    folder = Folder.open(tmp_path / "there")
+    assert folder.total_bytes() == 0
+    for name, size in (("a", 3), ("deep/er/b", 40), ("empty", 0)):
+        folder.write(name, bytes(size))
+    assert folder.total_bytes() == 43

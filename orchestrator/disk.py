@@ -1,0 +1,179 @@
+"""How many bytes a sweep takes on the store's disk, from its shapes: before anything runs."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import metrics
+from metrics.trace import PROJECTED_DIMENSIONS
+from orchestrator.plan import PlannedTrial
+from orchestrator.provenance import usable_cpus
+from orchestrator.requests import prescribed_steps
+from orchestrator.retention import HELD_OUT, kept
+from orchestrator.spec import Keep, Sweep
+from orchestrator.store import TENSORBOARD, Store
+from trainables.checkpoint import KEPT_TRAINING_STATES
+from trainables.config import TrialConfig
+from trainables.corpus import EMBEDDED
+from trainables.storage import CorruptFileError, Folder
+from trainables.token_store import WINDOW, TokenStore
+
+# Measured on a finished quickstart, 3 layers and 256 points, each rounded up. Per layer, embeddings counted as one:
+WEIGHTS_HEADER = 2_000  # 1.3 kB: names and shapes, config.json, manifest
+STATE_HEADER = 5_000  # 3.6 kB: the same of two moments and a counter for each parameter, and the RNG
+RECORDS = 10_000  # 7 kB of measurements per checkpoint
+DIAGRAMS = 20  # 18 bytes per checkpoint and point
+# and per step, and per trial:
+LOG = 400  # 150 to 280 bytes in the log, and as many in TensorBoard's files
+BOARD = 250_000  # 190 kB, most of it pictures of diagrams
+EMBEDDED_CORPUS = 3_000_000  # 2.8 MB, CPython's own text as shards
+FEWEST_PARTS = 24  # 20: so far a small sweep reads its corpus until the held-out splits are full
+
+
+@dataclass(frozen=True)
+class Held:
+    """Bytes that a trial holds once it is done, and at most on the way there."""
+
+    at_end: int
+    at_most: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of a sweep, upper bounds as long as evaluators keep up.
+
+    trials: in the order of the plan; at_end, there, to_write: of all of it; free: on the store's disk, None where that
+    is not a local one.
+    """
+
+    trials: tuple[Held, ...]
+    at_end: int
+    there: int
+    to_write: int
+    free: int | None
+
+    @property
+    def line(self) -> str:
+        free = "" if self.free is None else f", {human(self.free)} free on the store's disk"
+        return (
+            f"disk: {human(self.at_end)} in the end, {human(self.there)} there already, "
+            f"up to {human(self.to_write)} still to be written{free}"
+        )
+
+    @property
+    def warning(self) -> str:
+        """Empty where there is room."""
+        if self.free is None or self.to_write <= self.free:
+            return ""
+        return (
+            f"warning: the store's disk has {human(self.free)} free, and up to {human(self.to_write)} are still to be "
+            "written. Give keep=last:1 or keep=log, which delete weights once they are measured, or another --store on "
+            "a larger disk, there perhaps with a larger checkpoint_every"
+        )
+
+
+def human(count: int) -> str:
+    """``1.2 GB``; decimal units."""
+    power = min(4, int(math.log10(max(1, count)) // 3))
+    return f"{count:,} B" if power == 0 else f"{count / 1000**power:.1f} {' kMGT'[power]}B"
+
+
+def estimate(planned: Sequence[PlannedTrial], sweep: Sweep, store: Store) -> Estimate:
+    """What the plan's trials and their tokens take, with as many trials under way as this machine has cores for."""
+    trials = tuple(held(trial.config, sweep) for trial in planned)
+    there = [_trial_bytes(store, trial.trial_id) for trial in planned]
+    left, extra = 0, []
+    for trial, size, now in zip(planned, trials, there, strict=True):
+        left += 0 if trial.action == "done" else max(0, size.at_end - now)
+        extra += [size.at_most - size.at_end] if trial.action == "train" else []
+    at_once = max(1, usable_cpus() // (sweep.threads * sweep.workers))
+    tokens_there, tokens_left = _tokens(planned, sweep, store)
+    return Estimate(
+        trials=trials,
+        at_end=sum(trial.at_end for trial in trials) + tokens_there + tokens_left,
+        there=sum(there) + tokens_there,
+        to_write=left + sum(sorted(extra)[-at_once:]) + tokens_left,
+        free=_free(store.root),
+    )
+
+
+def held(config: TrialConfig, sweep: Sweep) -> Held:
+    """A trial's weights and training states, by the rule of the sweep, and what is kept of every checkpoint."""
+    keep, steps = Keep.parse(sweep.keep), prescribed_steps(config)
+    weights_at_end = len(kept(keep, steps, end=config.steps, losses={}))
+    weights_at_most = len(steps)
+    if keep.what == "last":
+        best = HELD_OUT in sweep.metrics
+        weights_at_end = min(len(steps), weights_at_end + best)
+        newest = max(keep.count, KEPT_TRAINING_STATES)  # of which the trial may have to go on
+        weights_at_most = min(len(steps), newest + best + 2)  # one being measured, one being written
+    elif keep.what == "log":
+        weights_at_most = min(len(steps), weights_at_end + KEPT_TRAINING_STATES + 2)
+    states_at_end = len(steps) if keep.what == "all" else min(len(steps), KEPT_TRAINING_STATES)
+    states_at_most = min(len(steps), states_at_end + 1)  # the old one goes once the new one is written
+    headers = config.model.n_layers + 1
+    weights = 4 * config.model.n_params_total + WEIGHTS_HEADER * headers
+    state = 8 * config.model.n_params_total + STATE_HEADER * headers
+    rest = BOARD + LOG * config.steps + len(steps) * _of_checkpoint(config, sweep)
+    return Held(
+        at_end=weights_at_end * weights + states_at_end * state + rest,
+        at_most=weights_at_most * weights + states_at_most * state + rest,
+    )
+
+
+def _of_checkpoint(config: TrialConfig, sweep: Sweep) -> int:
+    """What stays of a checkpoint beside its weights: measurements, diagrams, and a trace where one is kept."""
+    if not sweep.metrics:
+        return 0
+    layers = config.model.n_layers + 1
+    found = layers * (RECORDS + DIAGRAMS * sweep.probe_points)
+    if any(metrics.registry()[name].kind != "checkpoint" for name in sweep.metrics):
+        found += layers * sweep.probe_points * config.model.d_model * 4 + PROJECTED_DIMENSIONS * 8 + 1_000
+    return found
+
+
+def _trial_bytes(store: Store, trial_id: str) -> int:
+    return store.trial(trial_id).total_bytes() + (store.root / TENSORBOARD / trial_id).total_bytes()
+
+
+def _tokens(planned: Iterable[PlannedTrial], sweep: Sweep, store: Store) -> tuple[int, int]:
+    """Bytes of the token stores that are there, and of what is to be ingested, as if it were not compressed."""
+    blocks: dict[str, int] = {}
+    block_bytes: dict[str, int] = {}
+    for trial in planned:
+        config = trial.config
+        needed = config.blocks if trial.action == "train" else 0
+        blocks[config.tokens] = max(blocks.get(config.tokens, 0), needed)
+        block_bytes[config.tokens] = (2 if config.model.vocab_size <= 2**16 else 4) * (config.seq_len + 1)
+    there, left = 0, 0
+    if sweep.corpus == EMBEDDED:
+        corpus = store.tokens(sweep.token_spec(sweep.models()[0]).corpus_fingerprint)
+        there = corpus.total_bytes()
+        lacking = any(needed and not _serves(store.tokens(tokens), needed) for tokens, needed in blocks.items())
+        left = EMBEDDED_CORPUS if lacking and not there else 0
+    for fingerprint, needed in blocks.items():
+        folder = store.tokens(fingerprint)
+        now = folder.total_bytes()
+        there += now
+        if needed and not _serves(folder, needed):
+            parts = max(FEWEST_PARTS, math.ceil(needed / WINDOW) + 1)
+            left += max(0, parts * WINDOW * block_bytes[fingerprint] - now)
+    return there, left
+
+
+def _serves(folder: Folder, blocks: int) -> bool:
+    try:
+        return TokenStore.open(folder).serves(blocks)
+    except (ValueError, CorruptFileError):  # none there, or a damaged one
+        return False
+
+
+def _free(root: Folder) -> int | None:
+    if not root.is_local:
+        return None
+    path = Path(root.path)
+    return shutil.disk_usage(next(one for one in (path, *path.parents) if one.exists())).free

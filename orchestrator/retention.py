@@ -1,0 +1,103 @@
+"""Retention: which checkpoints' weights a sweep keeps, and the deletion of the others once they are measured."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Mapping
+
+import metrics
+from metrics import trace
+from orchestrator import requests
+from orchestrator.spec import Keep, Sweep
+from orchestrator.store import Store
+from trainables import checkpoint
+from trainables.checkpoint import KEPT_TRAINING_STATES, TRAINING_STATE, committed_steps, released_steps
+from trainables.config import TrialConfig
+from trainables.storage import CorruptFileError
+
+HELD_OUT, LOSS = "held_out", "held_out_loss"
+
+
+def kept(keep: Keep, there: Collection[int], *, end: int, losses: Mapping[int, float]) -> set[int]:
+    """The steps, of those ``there``, whose weights the rule keeps.
+
+    end: the trial's last step; losses: held-out, by step. Of equal losses the earliest is the lowest, so that the order
+    of measuring changes nothing.
+    """
+    if keep.what == "last":
+        best = min((step for step in there if step in losses), key=lambda step: (losses[step], step), default=None)
+        return {*sorted(there)[-keep.count :], *([] if best is None else [best])}
+    if keep.what == "log":
+        return {step for step in there if step & (step - 1) == 0 or step == end}
+    return set(there)
+
+
+def releasable(
+    keep: Keep,
+    there: Collection[int],
+    *,
+    end: int,
+    measured: Collection[int],
+    losses: Mapping[int, float],
+    needed: Collection[int],
+) -> list[int]:
+    """The steps, of those ``there``, whose weights may go: measured, not needed otherwise, and not kept by the rule."""
+    return sorted(set(there) & set(measured) - set(needed) - kept(keep, there, end=end, losses=losses))
+
+
+def release_measured(store: Store, config: TrialConfig, sweep: Sweep, in_use: Collection[int] = ()) -> list[int]:
+    """Release what the sweep's rule does not keep of a trial; the steps. ``in_use``: not these.
+
+    Only of checkpoints that are measured by everything the sweep asks of one, with a trace where pairs or trajectories
+    may still ask for more, and never one that the trial, as long as it is not done, may have to go on from.
+    """
+    keep = Keep.parse(sweep.keep)
+    if keep.what in ("all", "weights"):
+        return []
+    folder = store.trial(config.trial_id)
+    there = committed_steps(folder)  # before the training states: a state that is written after this protects its own
+    needed = {*in_use, *_to_go_on_from(store, config, there)}
+    measured = _measured(store, config, sweep, there)
+    losses = {step: loss for step in measured if (loss := _held_out_loss(store, config, step)) is not None}
+    released = []
+    for step in releasable(keep, there, end=config.steps, measured=measured, losses=losses, needed=needed):
+        have = store.read_measurements(config.trial_id, step)
+        by = sorted(key for key, one in have.items() if "other" not in one and one["status"] != "failed")
+        with contextlib.suppress(CorruptFileError):  # of what its manifest is damaged nobody knows what would go
+            checkpoint.release(folder, step, why=f"keep={sweep.keep}", measured=by)
+            released.append(step)
+    return released
+
+
+def settle(store: Store, config: TrialConfig, sweep: Sweep) -> list[int]:
+    """Bring a trial of an earlier run to the rule and end deletions that were cut off; the steps newly released.
+
+    Nothing may be training it.
+    """
+    folder = store.trial(config.trial_id)
+    for step in released_steps(folder):
+        checkpoint.release(folder, step)
+    if Keep.parse(sweep.keep).what != "all":
+        checkpoint.drop_training_states(folder)
+    return release_measured(store, config, sweep)
+
+
+def _to_go_on_from(store: Store, config: TrialConfig, there: Collection[int]) -> list[int]:
+    status = store.read_status(config.trial_id)
+    if status is not None and status.state == "done" and config.steps in there:
+        return []
+    states = committed_steps(store.trial(config.trial_id), TRAINING_STATE)
+    return [step for step in states if step in there][-KEPT_TRAINING_STATES:]
+
+
+def _measured(store: Store, config: TrialConfig, sweep: Sweep, there: Collection[int]) -> set[int]:
+    wanted = (requests.of_checkpoint(config, step, sweep.metrics) for step in there)
+    measured = set(there) - {one.step for one in requests.missing(store, wanted)}
+    if any(metrics.registry()[name].kind != "checkpoint" for name in sweep.metrics):
+        measured &= set(trace.kept_steps(store.trial(config.trial_id)))
+    return measured
+
+
+def _held_out_loss(store: Store, config: TrialConfig, step: int) -> float | None:
+    one = store.read_measurements(config.trial_id, step).get(metrics.registry()[HELD_OUT].key, {"values": []})
+    return next((value for name, _, value, _ in one["values"] if name == LOSS), None)
