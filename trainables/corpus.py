@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -193,17 +193,21 @@ class HubDataset:
         with hub.explained(f"data set {self.label}"):
             return hub.commit_of(self.repo, self.revision, "dataset")
 
+    def splits(self, commit: str) -> Mapping[str, Any]:
+        """``datasets``' own stream of each split, by its name there. Raises ShardError, with the cause and the mend."""
+        try:
+            with hub.explained(f"data set {self.label}"):
+                return _load(self, commit)
+        except (ValueError, RuntimeError) as error:  # datasets': which configuration? or that it runs no scripts
+            raise ShardError(_explained(self, error)) from error
+
     def shards(self, commit: str | None = None) -> list[Shard]:
         """Every part of every split at a commit, by default what the revision stands for now.
 
         Raises ShardError that says the cause and the mend.
         """
         commit = commit or self.commit()
-        try:
-            with hub.explained(f"data set {self.label}"):
-                splits = _load(self, commit)
-        except ValueError as error:  # datasets': it lists the configurations, or says that it runs no scripts
-            raise ShardError(_explained(self, error)) from error
+        splits = self.splits(commit)
         named = {name: _SPLIT_NAMES[name] for name in splits if name in _SPLIT_NAMES}
         if "train" not in named.values():
             raise ShardError(f"data set {self.label}: has no train split, but {', '.join(splits)}")
@@ -229,16 +233,17 @@ def _is_text(feature: Any) -> bool:
     return getattr(feature, "dtype", None) in ("string", "large_string")
 
 
-def _explained(dataset: HubDataset, error: ValueError) -> str:
+def _explained(dataset: HubDataset, error: Exception) -> str:
     text = str(error)
     if isinstance(error, hub.HubError):
         return text
     if "onfig name is missing" in text or "BuilderConfig" in text:
-        names = ", ".join(name for name in re.findall(r"'([^']+)'", text) if name != dataset.config) or text
+        listed = re.search(r"\[(.+?)\]", text)
+        names = listed[1].replace("'", "") if listed else text
         return f"data set {dataset.label}: which configuration? Say corpus={dataset.repo}:NAME, NAME one of: {names}"
     scripts = (
-        f" (a script no longer loads; corpus={dataset.repo}@refs/convert/parquet may be the Hub's own copy of its data)"
-        if "data files" in text and dataset.revision is None
+        f"; a script no longer loads: corpus={dataset.repo}@refs/convert/parquet may be the Hub's own copy of its data"
+        if ("data files" in text or "scripts" in text) and dataset.revision is None
         else ""
     )
     return f"data set {dataset.label}: {text.splitlines()[0]}{scripts}"

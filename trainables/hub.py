@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PATIENCE_S = 10  # for an answer, and between two pieces of one; downloads go on as long as bytes come
 WAITS_S = (1, 4)  # after a try that failed, and may not the next time
@@ -75,13 +75,21 @@ def fetch(source: str, patterns: Sequence[str], revision: str | None = None) -> 
         )
 
 
-def commit_of(repo: str, revision: str | None = None, repo_type: str = "model") -> str:
-    """What a revision stands for now. Raises the client's errors, within seconds where nothing answers."""
+def info(repo: str, revision: str | None = None, repo_type: str = "model", *, files: bool = False) -> Any:
+    """What the Hub says of a repository at a revision, with ``files`` also their sizes.
+
+    Raises the client's errors, within seconds where nothing answers.
+    """
     import huggingface_hub
 
     huggingface_hub.get_session().timeout = PATIENCE_S  # it has none, and hangs where a Hub accepts but never answers
     ask = functools.partial(huggingface_hub.HfApi().repo_info, repo, revision=revision, repo_type=repo_type)
-    sha = _tried(functools.partial(ask, timeout=PATIENCE_S)).sha
+    return _tried(functools.partial(ask, files_metadata=files, timeout=PATIENCE_S))
+
+
+def commit_of(repo: str, revision: str | None = None, repo_type: str = "model") -> str:
+    """What a revision stands for now. Raises as :func:`info`."""
+    sha = info(repo, revision, repo_type).sha
     assert sha is not None, "the Hub names the commit of every revision"
     return str(sha)
 
@@ -173,7 +181,17 @@ def explained(what: str) -> Iterator[None]:
         raise HubError(f"{what}: {reason}") from error
 
 
-def explanation(error: BaseException) -> str | None:
+class Explanation(NamedTuple):
+    """What went wrong, and the mend, which may be empty."""
+
+    cause: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.cause}: {self.mend}" if self.mend else self.cause
+
+
+def explanation(error: BaseException) -> Explanation | None:
     """The cause and the mend of an error of ``huggingface_hub`` or ``datasets``; None for one of another kind."""
     from huggingface_hub import constants, errors
 
@@ -189,47 +207,52 @@ def explanation(error: BaseException) -> str | None:
 
     endpoint = constants.ENDPOINT
     if first(errors.GatedRepoError):
-        return (
-            "is gated: accept its terms on its page, then set HF_TOKEN to a token of your account (or: hf auth login)"
+        return Explanation(
+            "is gated", "accept its terms on its page, then set HF_TOKEN to a token of your account (or: hf auth login)"
         )
     if first(errors.RevisionNotFoundError):
-        return "no such revision; its page lists the branches, for Pythia step0, step1, step2, step4 ... step143000"
+        pages = "its page lists the branches, for Pythia step0, step1, step2, step4 ... step143000"
+        return Explanation("no such revision", pages)
     if first(errors.RepositoryNotFoundError):
-        return f"not found at {endpoint}: check the spelling, or set HF_TOKEN if it is private"
-    if first(errors.OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
-        return (
-            f"is not in the cache ({constants.HF_HUB_CACHE}) and offline mode is on: unset HF_HUB_OFFLINE, or fetch it "
-            "on a machine with a network and set HF_HOME to the same folder"
+        return Explanation(f"not found at {endpoint}", "check the spelling, or set HF_TOKEN if it is private")
+    if first(errors.OfflineModeIsEnabled) or (constants.HF_HUB_OFFLINE and first(OSError)):
+        return Explanation(
+            f"is not in the cache ({constants.HF_HUB_CACHE}) and offline mode is on",
+            "unset HF_HUB_OFFLINE, or fetch it on a machine with a network and set HF_HOME to the same folder",
         )
     if (status := next((code for one in found if (code := _status_of(one))), None)) is not None:
         return _status(status, endpoint)
     if missing := first(errors.RemoteEntryNotFoundError):
-        return f"lacks a file ({str(missing).splitlines()[0]})"
+        return Explanation(f"lacks a file ({str(missing).splitlines()[0]})", "")
     if named("ProxyError"):
-        return "the proxy refuses the connection: check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+        return Explanation("the proxy refuses the connection", "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
     if unreachable := named("TransportError", "ConnectionError", "TimeoutError"):
-        return (
-            f"{endpoint} cannot be reached ({type(unreachable).__name__}: {unreachable}): check the network, or set "
-            "HTTPS_PROXY, or HF_ENDPOINT to a mirror, or use a local copy"
-        )
+        mend = "check the network, or set HTTPS_PROXY, or HF_ENDPOINT to a mirror, or use a local copy"
+        if "CERTIFICATE" in str(unreachable):
+            mend = "a proxy may open what is encrypted: set SSL_CERT_FILE to its certificate"
+        return Explanation(f"{endpoint} cannot be reached ({type(unreachable).__name__}: {unreachable})", mend)
     if short := first(OSError):
+        text = str(short).splitlines()[0] if str(short) else type(short).__name__
         if "onsistency" in str(short):
-            return f"the download was cut short ({str(short).splitlines()[0]}): run again, it goes on where it was"
-        return str(short).splitlines()[0] if str(short) else type(short).__name__
+            return Explanation(f"the download was cut short ({text})", "run again, it goes on where it was")
+        return Explanation(text, "")
     return None
 
 
-def _status(status: int, endpoint: str) -> str:
+def _status(status: int, endpoint: str) -> Explanation:
     if status == 429:
-        return f"{endpoint} asks to slow down (429), also after several tries: wait some minutes, or set HF_TOKEN"
+        slow = f"{endpoint} asks to slow down (429), also after several tries"
+        return Explanation(slow, "wait some minutes, or set HF_TOKEN")
     if status in (401, 403):
-        return f"{endpoint} refuses access ({status}): set HF_TOKEN to a token that may read it (or: hf auth login)"
+        mend = "set HF_TOKEN to a token that may read it (or: hf auth login)"
+        return Explanation(f"{endpoint} refuses access ({status})", mend)
     if status >= 500:
-        return f"{endpoint} fails ({status}), also after several tries: try later, or set HF_ENDPOINT to a mirror"
-    return f"{endpoint} answers with status {status}"
+        fails = f"{endpoint} fails ({status}), also after several tries"
+        return Explanation(fails, "try later, or set HF_ENDPOINT to a mirror")
+    return Explanation(f"{endpoint} answers with status {status}", "")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -177,7 +177,7 @@ def find(word: str, revision: str = FROM_SCRATCH) -> ModelConfig:
     stands for. Raises ValueError for one that is unknown, and a :class:`trainables.hub.HubError`, which is one, where
     it cannot be had.
     """
-    config = _known(word) or _published(word, "main" if revision == FROM_SCRATCH else revision)
+    config = known(word) or published(word, "main" if revision == FROM_SCRATCH else revision)
     if revision == FROM_SCRATCH:
         return config
     if config.source is None:
@@ -189,10 +189,11 @@ def find(word: str, revision: str = FROM_SCRATCH) -> ModelConfig:
 
 def is_known(word: str) -> bool:
     """Whether :func:`find` can take ``word``, as far as that can be told without asking the Hub."""
-    return _known(word) is not None or hub.is_folder(word) or hub.is_repo_id(word)
+    return known(word) is not None or hub.is_folder(word) or hub.is_repo_id(word)
 
 
-def _known(word: str) -> ModelConfig | None:
+def known(word: str) -> ModelConfig | None:
+    """A model of ``MODELS`` or a PolyPythia, by its name or its Hub id."""
     of_source = {config.source: config for config in MODELS.values() if config.source}
     owner, _, short = word.rpartition("/")
     if seeds := POLYPYTHIAS.fullmatch(short if owner == "EleutherAI" else word):
@@ -200,7 +201,7 @@ def _known(word: str) -> ModelConfig | None:
     return MODELS.get(word) or (of_source | {"gpt2": MODELS["gpt2"]}).get(word)
 
 
-def _published(word: str, revision: str) -> ModelConfig:
+def published(word: str, revision: str) -> ModelConfig:
     """Any causal language model of ``transformers`` by its ``config.json``; parameters and FLOPs are counted on it."""
     if not is_known(word):
         raise ValueError(f"model={word}: no model of that name, no folder, and no Hub id (owner/name)")
@@ -329,13 +330,17 @@ def fetch_weights(config: ModelConfig) -> Path:
     assert config.source is not None, "only a model with a source has published weights"
     folder = hub.fetch(config.source, (CONFIG, *WEIGHTS), config.commit if not hub.is_folder(config.source) else None)
     if not any(folder.glob(WEIGHTS[0])):
-        raise hub.HubError(
-            f"model {config.name}: {config.source} at {config.revision} has no safetensors, only weights in formats "
-            "that can run code when they are read. Choose a revision that has them; or let "
-            "https://huggingface.co/spaces/safetensors/convert make a pull request of them and give its revision "
-            "(refs/pr/N); or convert them where you trust them (save_pretrained) and give the folder as model="
-        )
+        raise only_pickled(f"model {config.name}: {config.source} at {config.revision}")
     return folder
+
+
+def only_pickled(what: str) -> hub.HubError:
+    """What is said of a repository without safetensors."""
+    return hub.HubError(
+        f"{what} has no safetensors, only weights in formats that can run code when they are read; choose a revision "
+        "that has them; or let https://huggingface.co/spaces/safetensors/convert make a pull request of them and give "
+        "its revision (refs/pr/N); or convert them where you trust them (save_pretrained) and give the folder as model="
+    )
 
 
 def start(config: ModelConfig, *, init_seed: int, device: str) -> PreTrainedModel:

@@ -259,7 +259,7 @@ def test_a_configuration_that_is_left_open_is_asked_for(hub: Hub) -> None:
         ({"data/test-00000-of-00001.parquet": [{"text": "x"}]}, "has no train split, but test"),
         (
             {"data.py": b"import datasets"},
-            "data set org/data: .*a script no longer loads; corpus=org/data@refs/convert",
+            "data set org/data: .*a script no longer loads: corpus=org/data@refs/convert",
         ),
         ({"README.md": b"nothing"}, "data set org/data: .*data files"),
     ],

@@ -172,3 +172,22 @@ def test_offline_uses_the_cache_and_says_where_it_looked(
     assert client.fetch(REPO, WEIGHTS) == folder
     with pytest.raises(client.HubError, match=r"not in the cache \(.*offline mode is on: unset HF_HUB_OFFLINE"):
         client.fetch("EleutherAI/pythia-31m", WEIGHTS)
+
+
+def test_cause_and_mend_can_be_told_apart(hub: Hub) -> None:
+    with pytest.raises(client.HubError) as missing:
+        client.fetch("org/no-model", WEIGHTS)
+    reason = client.explanation(missing.value)
+    assert reason == (f"not found at {hub.endpoint}", "check the spelling, or set HF_TOKEN if it is private")
+    assert str(missing.value) == f"org/no-model: {reason}"
+
+
+def test_offline_does_not_explain_what_has_nothing_to_do_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert client.explanation(ValueError("a tokenizer that does not fit")) is None
+
+
+def test_a_certificate_that_is_not_trusted_has_its_own_mend() -> None:
+    reason = client.explanation(ConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"))
+    assert reason is not None
+    assert "SSL_CERT_FILE" in reason.mend
