@@ -53,7 +53,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _output(*command: str) -> str | None:
+def output(*command: str) -> str | None:
+    """What a command prints; None where it is missing, fails or hangs."""
     if shutil.which(command[0]) is None:
         return None
     try:
@@ -66,14 +67,14 @@ def _output(*command: str) -> str | None:
 
 
 def _git() -> dict[str, Any] | None:
-    revision = _output("git", "rev-parse", "HEAD")
+    revision = output("git", "rev-parse", "HEAD")
     if revision is None:
         return None
-    return {"revision": revision, "dirty": bool(_output("git", "status", "--porcelain"))}
+    return {"revision": revision, "dirty": bool(output("git", "status", "--porcelain"))}
 
 
 def _gpus() -> str | None:
-    return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
+    return output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
 
 
 def _cpu_model() -> str:

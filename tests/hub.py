@@ -434,6 +434,8 @@ class Hub:
         }
         if repository.kind == "model":
             data["modelId"] = repository.id
+            if stored := stored_parameters(files):
+                data["safetensors"] = {"parameters": stored, "total": sum(stored.values())}
             if "config.json" in files:
                 with suppress(ValueError, TypeError):
                     config = json.loads(files["config.json"].content)
@@ -527,6 +529,18 @@ def expanded(entry: dict[str, Any], last_commit: str | None) -> dict[str, Any]:
         if entry["type"] == "file":
             entry["securityFileStatus"] = {"status": "safe", "avScan": None, "pickleImportScan": None}
     return entry
+
+
+def stored_parameters(files: Mapping[str, File]) -> dict[str, int]:
+    """How many numbers of each type the safetensors files hold, by their heads."""
+    found: dict[str, int] = {}
+    for path, file in files.items():
+        if path.endswith(".safetensors"):
+            length = int.from_bytes(file.content[:8], "little")
+            for name, tensor in json.loads(file.content[8 : 8 + length]).items():
+                if name != "__metadata__":
+                    found[tensor["dtype"]] = found.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
+    return found
 
 
 def front_matter(files: Mapping[str, File]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("metrics", "orchestrator", "search_spaces", "trainables")
+PACKAGES = ("metrics", "orchestrator", "preflight", "search_spaces", "trainables")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -29,9 +29,10 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("trainables", {"orchestrator", "metrics", "search_spaces"}),
-        ("metrics", {"orchestrator", "search_spaces", "ray"}),
-        ("orchestrator", {"search_spaces", "safetensors", "transformers"}),
+        ("trainables", {"orchestrator", "metrics", "preflight", "search_spaces"}),
+        ("metrics", {"orchestrator", "preflight", "search_spaces", "ray"}),
+        ("orchestrator", {"preflight", "search_spaces", "safetensors", "transformers"}),
+        ("preflight", {"search_spaces", "ray", "safetensors", "transformers"}),
     ],
 )
 def test_imports_only_to_the_left(package: str, forbidden: set[str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -140,7 +140,7 @@ class HubShard:
             rows = _load(self.dataset, self.commit, split=self.split).shard(num_shards=self.of, index=self.index)
             columns = self.dataset.columns
             if rows.features:
-                columns = columns.of_table({name: _is_text(kind) for name, kind in rows.features.items()}, place)
+                columns = columns.of_table({name: is_text(kind) for name, kind in rows.features.items()}, place)
             article: list[Document] = []
             for number, row in enumerate(rows, start=1):
                 document = columns.document(row, f"{place}, row {number}")
@@ -193,13 +193,33 @@ class HubDataset:
         with hub.explained(f"data set {self.label}"):
             return hub.commit_of(self.repo, self.revision, "dataset")
 
-    def splits(self, commit: str) -> Mapping[str, Any]:
-        """``datasets``' own stream of each split, by its name there. Raises ShardError, with the cause and the mend."""
+    def builder(self, commit: str) -> Any:
+        """``datasets``' own description at a commit, by the card and the list of files. Raises ShardError."""
+        import datasets
+
+        files = dict(self.files) or None
+        return self._asked(
+            lambda: datasets.load_dataset_builder(self.repo, self.config, data_files=files, revision=commit)
+        )
+
+    def streams(self, commit: str) -> Mapping[str, Any]:
+        """``datasets``' own stream of each split, by its name there. Raises ShardError."""
+        return self._asked(lambda: _load(self, commit))
+
+    def _asked(self, action: Callable[[], Any]) -> Any:
+        """Raises ShardError that says the cause and the mend."""
         try:
             with hub.explained(f"data set {self.label}"):
-                return _load(self, commit)
+                return action()
         except (ValueError, RuntimeError) as error:  # datasets': which configuration? or that it runs no scripts
             raise ShardError(_explained(self, error)) from error
+
+    def named(self, splits: Iterable[str]) -> dict[str, str]:
+        """What its splits are here. Raises ShardError where none of them is for training."""
+        found = {name: _SPLIT_NAMES[name] for name in splits if name in _SPLIT_NAMES}
+        if "train" not in found.values():
+            raise ShardError(f"data set {self.label}: has no train split, but {', '.join(splits)}")
+        return found
 
     def shards(self, commit: str | None = None) -> list[Shard]:
         """Every part of every split at a commit, by default what the revision stands for now.
@@ -207,14 +227,12 @@ class HubDataset:
         Raises ShardError that says the cause and the mend.
         """
         commit = commit or self.commit()
-        splits = self.splits(commit)
-        named = {name: _SPLIT_NAMES[name] for name in splits if name in _SPLIT_NAMES}
-        if "train" not in named.values():
-            raise ShardError(f"data set {self.label}: has no train split, but {', '.join(splits)}")
+        streams = self.streams(commit)
+        named = self.named(streams)
         by_hash = _by_hash(set(named.values()))
         shards: list[Shard] = []
         for name, split in named.items():
-            count = splits[name].num_shards
+            count = streams[name].num_shards
             shards += [HubShard(self, commit, name, i, count, by_hash.get(split, (split,))) for i in range(count)]
         return shards
 
@@ -229,7 +247,7 @@ def _load(dataset: HubDataset, commit: str, **given: Any) -> Any:
     )
 
 
-def _is_text(feature: Any) -> bool:
+def is_text(feature: Any) -> bool:
     return getattr(feature, "dtype", None) in ("string", "large_string")
 
 
