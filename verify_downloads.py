@@ -13,7 +13,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
@@ -166,40 +166,47 @@ def look(plan: Plan, checklist: Checklist) -> None:
     cached = "HF_HUB_OFFLINE=1 to use only what is in the cache"
     online = checklist.run("connection", connection.connection, otherwise=cached, seconds=connection.AT_MOST_S)
     checklist.run("cache", connection.cache)
-    unknown = any(target.is_remote and models.known(target.word) is None for target in plan.targets)
-    shapes = [online] if unknown else []  # of the others this program knows
-    checklist.run("disk", lambda: machine.disk_room(plan.sweeps(), plan.store), needs=shapes)
-    checklist.run("memory", lambda: machine.memory(plan.sweeps()), needs=shapes)
-    tokenizers = [_look_at_model(plan, target, online, checklist) for target in plan.targets]
+    seen = [_look_at_model(plan, target, online, checklist) for target in plan.targets]
     for source in plan.sources:
-        _look_at_data(plan, source, online, checklist, tokenizers[0])
+        _look_at_data(plan, source, online, checklist, seen[0].tokenizer_json)
     if plan.evaluations:
         for name, one in data.EVALUATIONS.items():
             see = functools.partial(data.evaluation, one, with_row=plan.depth != "quick")
             checklist.run(f"evaluation {name}", see, needs=[online])
+    unknown = [one.shape for target, one in zip(plan.targets, seen, strict=True) if not models.known(target.word)]
+    checklist.run("disk", lambda: machine.disk_room(plan.sweeps(), plan.store), needs=unknown)
+    checklist.run("memory", lambda: machine.memory(plan.sweeps()), needs=unknown)
 
 
-def _look_at_model(plan: Plan, target: Target, online: Check, checklist: Checklist) -> str | None:
-    """The path of its tokenizer.json, where it has one and was looked for."""
+class Seen(NamedTuple):
+    """Of a model: the check that its shape is there to be known, and the path of its tokenizer, where it is there."""
+
+    shape: Check
+    tokenizer_json: str | None
+
+
+def _look_at_model(plan: Plan, target: Target, online: Check, checklist: Checklist) -> Seen:
     run, label = checklist.run, target.label
     remote = [online] if target.is_remote else []
     there = run(f"model {label}", lambda: published.described(target), needs=remote, otherwise=published.SMALLER)
+    needed = [there]
+    if target.starts_from_weights and target.is_remote and not connection.is_offline():
+        room = run(f"room for {label}", lambda: published.roomy(target), needs=[there], otherwise=published.SMALLER)
+        needed.append(room)
     if plan.depth == "quick":
-        return None
+        return Seen(there, None)
     configured = run(f"configuration of {label}", lambda: published.configured(target), needs=[there])
-    corpus = plan.sources[0].word
-    tokenized = run(
-        f"tokenizer of {label}", lambda: published.tokenized(target, plan.tokenizer, corpus), needs=[configured]
-    )
+    corpus, word = plan.sources[0].word, plan.tokenizer
+    tokenized = run(f"tokenizer of {label}", lambda: published.tokenized(target, word, corpus), needs=[configured])
     if plan.depth == "full":
         run(
             f"weights of {label}",
-            lambda: published.computed(target, plan.tokenizer),
-            needs=[tokenized],
+            lambda: published.computed(target, word),
+            needs=[*needed, tokenized],
             otherwise=published.SMALLER,
             seconds=None,
         )
-    return published.tokenizer_json(target, plan.tokenizer) if tokenized.passed else None
+    return Seen(configured, published.tokenizer_json(target, word) if tokenized.passed else None)
 
 
 def _look_at_data(plan: Plan, source: Source, online: Check, checklist: Checklist, tokenizer_json: str | None) -> None:

@@ -92,7 +92,7 @@ def within(seconds: float | None, look: Callable[[], str]) -> str:
         raise errors[0]
     if not answers:
         raise Problem(
-            f"no answer within {seconds:.0f} s",
+            f"no answer within {seconds:g} s",
             "the network is slow, or the server does not answer or asks to slow down: try later, set HF_TOKEN, or "
             "HF_ENDPOINT to a mirror",
         )

@@ -85,7 +85,7 @@ def disk_room(sweeps: Sequence[Sweep], store: Store) -> str:
     free = None
     for sweep in sweeps:
         planned = [PlannedTrial(config, "train", "", 0, (), ()) for config in trials(sweep)]
-        found = disk.estimate(planned, sweep, store)
+        found = disk.estimate(planned, shapes(sweep), store)
         at_end, to_write, free = at_end + found.at_end, to_write + found.to_write, found.free
     to_write = max(0, to_write - store.root.total_bytes())
     said = f"{store.uri} needs {disk.human(at_end)} in the end, up to {disk.human(to_write)} more than is there"
@@ -100,13 +100,14 @@ def disk_room(sweeps: Sequence[Sweep], store: Store) -> str:
     return f"{said}; {disk.human(free)} free on its disk"
 
 
-def trials(sweep: Sweep) -> list[TrialConfig]:
-    """A sweep's trials by their shapes: those from published weights as from scratch, and without the tokenizer, so
+def shapes(sweep: Sweep) -> Sweep:
+    """The sweep from scratch and with a tokenizer of its own: of models that this program knows nothing is fetched."""
+    return dataclasses.replace(sweep, revision=(FROM_SCRATCH,), tokenizer=BPE)
 
-    that nothing is fetched for models that this program knows.
-    """
-    shapes = dataclasses.replace(sweep, revision=(FROM_SCRATCH,), tokenizer=BPE)
-    return [trial for trial in shapes.trials() for _ in sweep.revision]
+
+def trials(sweep: Sweep) -> list[TrialConfig]:
+    """As many as the sweep has, by their shapes."""
+    return [trial for trial in shapes(sweep).trials() for _ in sweep.revision]
 
 
 def memory(sweeps: Sequence[Sweep]) -> str:

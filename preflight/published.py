@@ -18,6 +18,7 @@ from trainables.config import ModelConfig
 from trainables.models import CONFIG, FROM_SCRATCH, WEIGHTS
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and the dog does not mind."
+SAFETENSORS = ".safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack")
 NOT_WEIGHTS = ("BOOL", "U8")  # causal masks, which older files hold beside the weights
 SHAPE = ("n_layers", "d_model", "vocab_size", "context", "n_params_total")
@@ -90,7 +91,7 @@ def _local(folder: Path) -> str:
 def _cached(target: Target) -> str:
     """Offline. Raises HubError where nothing of it is in the cache."""
     assert target.source is not None, "what is cached came from somewhere"
-    folder = hub.fetch(target.source, ("*",), target.branch)
+    folder = hub.fetch(target.source, (CONFIG,), target.branch)
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
     listed = ", ".join(f"{name} {human(size)}" for name, size in sizes.items())
     return f"in the cache: {target.branch} is commit {folder.name[:8]}, {listed}"
@@ -104,7 +105,7 @@ def _remote(target: Target) -> str:
     if info.gated:
         HfApi().auth_check(source)
     sizes = {one.rfilename: one.size or 0 for one in info.siblings}
-    weights = {name: size for name, size in sizes.items() if name.endswith(".safetensors")}
+    weights = sum(size for name, size in sizes.items() if name.endswith(SAFETENSORS))
     if target.starts_from_weights and not weights and any(name.endswith(PICKLES) for name in sizes):
         raise models.only_pickled(f"{source} at {target.branch}")
     if target.starts_from_weights and not weights:
@@ -112,11 +113,14 @@ def _remote(target: Target) -> str:
     parameters = _parameters(models.known(target.word), info)
     revisions = len(HfApi().list_repo_refs(source).branches)
     license_ = (info.card_data or {}).get("license") or "none named"
-    room = _room(source, info.sha, weights) if target.starts_from_weights else "weights are not needed"
-    return (
-        f"{source}, {target.branch} is commit {info.sha[:8]}: {parameters}, safetensors {human(sum(weights.values()))} "
-        f"({room}), {revisions} revision{'s' * (revisions != 1)}, license {license_}{', gated' if info.gated else ''}"
-    )
+    said = [
+        parameters,
+        f"safetensors {human(weights)}{'' if target.starts_from_weights else ' (not needed)'}",
+        f"{revisions} revision{'s' * (revisions != 1)}",
+        f"license {license_}",
+        *(["gated"] if info.gated else []),
+    ]
+    return f"{source}, {target.branch} is commit {info.sha[:8]}: {', '.join(said)}"
 
 
 def _parameters(config: ModelConfig | None, info: Any) -> str:
@@ -137,21 +141,22 @@ def _parameters(config: ModelConfig | None, info: Any) -> str:
     return f"{config.n_params_total:,} parameters"
 
 
-def _room(source: str, commit: str, weights: dict[str, int]) -> str:
-    """Whether what is not in the cache yet fits on its disk."""
+def roomy(target: Target) -> str:
+    """Whether what of the weights is not in the cache yet fits on its disk."""
     from huggingface_hub import constants, try_to_load_from_cache
 
-    missing = sum(size for name, size in weights.items() if not try_to_load_from_cache(source, name, revision=commit))
+    source = str(target.source)
+    info = hub.info(source, target.branch, files=True)
+    sizes = {one.rfilename: one.size or 0 for one in info.siblings if one.rfilename.endswith(SAFETENSORS)}
+    there = [name for name in sizes if try_to_load_from_cache(source, name, revision=info.sha)]
+    missing = sum(size for name, size in sizes.items() if name not in there)
     if not missing:
         return "in the cache"
     free = shutil.disk_usage(existing(Path(constants.HF_HUB_CACHE))).free
+    said = f"{human(missing)} to be downloaded, {human(free)} free on the disk of {constants.HF_HUB_CACHE}"
     if missing > free:
-        raise Problem(
-            f"the weights of {source} are {human(missing)}, and the disk of {constants.HF_HUB_CACHE} has {human(free)} "
-            "free",
-            "set HF_HOME to a larger disk, as HF_HOME=$SCRATCH/hf",
-        )
-    return "to be downloaded"
+        raise Problem(said, "set HF_HOME to a larger disk, as HF_HOME=$SCRATCH/hf")
+    return said
 
 
 def configured(target: Target) -> str:

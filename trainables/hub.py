@@ -206,7 +206,7 @@ def explanation(error: BaseException) -> Explanation | None:
         return next((one for one in found if any(kind.__name__ in names for kind in type(one).__mro__)), None)
 
     endpoint = constants.ENDPOINT
-    if first(errors.GatedRepoError):
+    if first(errors.GatedRepoError) or any("gated dataset" in str(one) for one in found):  # datasets hides the client's
         return Explanation(
             "is gated", "accept its terms on its page, then set HF_TOKEN to a token of your account (or: hf auth login)"
         )
@@ -226,6 +226,8 @@ def explanation(error: BaseException) -> Explanation | None:
         return Explanation(f"lacks a file ({str(missing).splitlines()[0]})", "")
     if named("ProxyError"):
         return Explanation("the proxy refuses the connection", "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
+    if (short := named("RemoteProtocolError")) and "complete message body" in str(short):
+        return Explanation(f"the download was cut short ({short})", "run again, it goes on where it was")
     if unreachable := named("TransportError", "ConnectionError", "TimeoutError"):
         mend = "check the network, or set HTTPS_PROXY, or HF_ENDPOINT to a mirror, or use a local copy"
         if "CERTIFICATE" in str(unreachable):
