@@ -319,6 +319,8 @@ def pack(
         for split, packer in packers.items()
     }
     folder.write(TOKENIZER, tokenizer_json.encode())
+    if (meanwhile := prepared(folder, counts["train"]["blocks"] + 1)) and not complete:
+        return meanwhile  # another sweep, which shares this store, has packed more of the same
     about = {
         "complete": complete,
         "commit": commit,
