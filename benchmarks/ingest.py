@@ -3,8 +3,8 @@
 (a) ours: ``trainables.ingest.prepare``, Ray Data and packing included, Ray's own start not; (b) the limit:
 ``tokenizers`` alone on the same texts, already in memory, all cores; (c) ``datasets``: its JSON loader on the same
 shards and ``map(num_proc=2)`` with the same tokenizer. The texts are the embedded corpus, over and over, as Pile-format
-shards; each part runs in a process of its own, and the medians of ``--repeats`` are compared. The peak memory is that of
-the largest process of (a), of its own pages and those it shares.
+shards; each part runs in a process of its own, and the medians of ``--repeats`` are compared. The peak memory is that
+of the largest process of (a), of its own pages and those it shares.
 
     python benchmarks/ingest.py                       # 2 shards of 40 MB
     python benchmarks/ingest.py --shards 1 --megabytes 1000 --repeats 1 --only ours

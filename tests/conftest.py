@@ -103,8 +103,8 @@ def finished(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def shared_tokens(finished: Path, tmp_path: Path) -> Path:
-    """A folder whose stores find the finished sweep's token store."""
-    (tmp_path / "tokens").symlink_to(finished.parent / "tokens")
+    """A folder whose stores find a copy of the finished sweep's token store."""
+    shutil.copytree(finished.parent / "tokens", tmp_path / "tokens")
     return tmp_path
 
 

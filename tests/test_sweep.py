@@ -58,7 +58,7 @@ def test_plan_warns_where_the_disk_is_too_small_and_names_the_mend(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """100 TB a trial."""
-    settings = ["model=pythia-12b", "seeds=0", "budgets=2000steps", "checkpoint_every=1", "--json"]
+    settings = ["model=pythia-12b", "tokenizer=bpe", "seeds=0", "budgets=2000steps", "checkpoint_every=1", "--json"]
     assert sweep.main(["plan", "quickstart", "--store", str(tmp_path / "s"), *settings]) == 0
     shown = capsys.readouterr()
     assert len(json.loads(shown.out)) == 1

@@ -91,7 +91,7 @@ def test_damaged_and_lost_files_of_a_finished_sweep_are_named_and_made_again_equ
     weights.write_bytes(bytes(data))
     shutil.rmtree(second / "checkpoints" / "step-00000004")
     (third / "trial.json").unlink()
-    next(store_copy.glob("tokens/*/tokenizer.json")).unlink()
+    next(store_copy.parent.glob("tokens/*/tokenizer.json")).unlink()
     command = ["run", "quickstart", "--store", str(store_copy), *FINISHED]
     assert sweep.main(command) == 1
     (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("sweep.py: ")]

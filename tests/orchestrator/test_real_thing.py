@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 import sweep
@@ -16,6 +20,7 @@ from tests.hub import Hub
 from tests.hub_content import jsonl_zst_dataset, pile_rows, tiny_model, tokenizer_files
 from trainables import models
 from trainables.checkpoint import load_weights
+from trainables.shards import Document, write_shard
 from trainables.token_store import TokenStore
 
 MODEL, DATA = "org/real-model", "org/real-pile"
@@ -133,3 +138,51 @@ def test_a_tokenizer_that_does_not_fit_is_refused_before_training(
     real.add("org/large-tokenizer", tokenizer_files(400))
     assert run("plan", tmp_path / "store", "tokenizer=org/large-tokenizer") == 2
     assert "400 tokens do not fit the vocabulary of real-model, 300" in capsys.readouterr().err
+
+
+REAL_DATA = Path(os.environ.get("TOPOSWEEP_TEST_DATA", "/nowhere"))
+
+
+@pytest.fixture
+def real_shards(tmp_path: Path) -> Path:
+    """Shakespeare, WikiText and LAMBADA as Pile-format shards, cut into documents of 3,000 characters."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    texts = {
+        "Gutenberg (PG-19)": [(REAL_DATA / "tinyshakespeare.txt").read_text()],
+        "Wikipedia (en)": [path.read_text() for path in sorted((REAL_DATA / "wikitext-2-tokens").iterdir())],
+        "BookCorpus2": [json.loads(line)["text"] for line in (REAL_DATA / "lambada_test.jsonl").open()],
+    }
+    documents = [
+        Document(text[first : first + 3000], domain)
+        for domain, parts in texts.items()
+        for text in parts
+        for first in range(0, len(text), 3000)
+    ]
+    np.random.default_rng(0).shuffle(documents)  # type: ignore[arg-type]
+    for index in range(2):
+        write_shard(folder / f"{index:02d}.jsonl.zst", documents[index::2])
+    return folder
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="TOPOSWEEP_TEST_DATA names no folder")
+def test_a_true_pythia_trains_on_real_text_with_its_own_tokenizer(
+    ray_session: None, real_shards: Path, tmp_path: Path
+) -> None:
+    tokenizer = REAL_DATA / "20B_tokenizer.json"
+    settings = ["model=pythia-14m", "seeds=0", "budgets=2steps", "seq_len=128", "batch_size=2", "probe_sequences=8"]
+    settings += ["probe_points=48", "metrics=held_out,neural_persistence", f"tokenizer={tokenizer}"]
+    store = tmp_path / "store"
+    assert sweep.main(["run", "pythia_budgets", f"corpus={real_shards}", "--store", str(store), *settings]) == 0
+    frame = pd.read_parquet(store / "results.parquet").set_index(["step", "metric"])["value"]
+    assert frame[(0, "held_out_loss")] == pytest.approx(math.log(50304), abs=0.3)
+    # 15.5 bits a token, and a token of English is about 4 bytes
+    assert 3 < frame[(0, "bits_per_byte")] < 5
+    assert any(metric.startswith("held_out_loss/") for _, metric in frame.index)
+    (folder,) = (tmp_path / "tokens").iterdir()
+    part = TokenStore.open(Store.open(str(store)).tokens(folder.name)).read_part("train", 0)
+    text = "".join(path.read_text() for path in (REAL_DATA / "wikitext-2-tokens").iterdir())
+    block = next(part.tokens[i] for i, domain in enumerate(part.domains) if domain == "Wikipedia (en)")
+    words = Tokenizer.from_file(str(tokenizer)).decode(block.tolist(), skip_special_tokens=False)
+    assert all(piece[:200] in text for piece in words.split("<|endoftext|>"))

@@ -41,7 +41,7 @@ def test_neighbours_and_seeds_are_paired_at_every_prescribed_step() -> None:
 
 
 def test_only_trials_that_differ_in_the_seed_alone_are_paired() -> None:
-    trials = configs("budgets=6steps,12steps", "model=neox-280k,pythia-14m")
+    trials = configs("budgets=6steps,12steps", "model=neox-280k,gpt2-tiny")
     found = Counter(
         (one.trial_id, one.other[0])
         for one in requests.pairs(trials, NAMES)

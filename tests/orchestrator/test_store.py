@@ -1,20 +1,21 @@
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from orchestrator.spec import SpecError, Sweep, override
 from orchestrator.store import Status, Store
 from trainables.budget import Budget
 from trainables.storage import CorruptFileError
 
-SPEC = Sweep(budgets=(Budget(1e11),))  # a step of pythia-14m too
+SPEC = Sweep(budgets=(Budget(1e11),))
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store with one trial, so that there is something to mix with."""
     store = Store.open(str(tmp_path / "store"))
-    store.write_sweep("quickstart", SPEC, {"device": "test"})
+    store.write_sweep("quickstart", SPEC, {"device": "test"}, {})
     store.write_trial(SPEC.trials()[0])
     return store
 
@@ -59,7 +60,7 @@ def test_mixing_is_refused_naming_field_and_both_values(store: Store, change: st
         store.refuse_mixing(override(SPEC, [change]))
 
 
-@pytest.mark.parametrize("change", ["seeds=7", "budgets=2e10", "model=pythia-14m", "metrics=held_out", "retries=9"])
+@pytest.mark.parametrize("change", ["seeds=7", "budgets=2e10", "model=gpt2-tiny", "metrics=held_out", "retries=9"])
 def test_axes_and_free_fields_may_change(store: Store, change: str) -> None:
     store.refuse_mixing(override(SPEC, [change]))
 
@@ -71,7 +72,7 @@ def test_a_changed_corpus_is_refused(store: Store, tmp_path: Path) -> None:
     shard.write_text('{"text": "one"}\n')
     spec = override(SPEC, [f"corpus={corpus}"])
     other = Store.open(str(tmp_path / "other"))
-    other.write_sweep("quickstart", spec, {})
+    other.write_sweep("quickstart", spec, {}, {})
     other.write_trial(spec.trials()[0])
     shard.write_text('{"text": "one and more"}\n')
     with pytest.raises(SpecError, match="the corpus's content was shards-"):
@@ -80,12 +81,12 @@ def test_a_changed_corpus_is_refused(store: Store, tmp_path: Path) -> None:
 
 def test_a_store_without_trials_can_still_change(tmp_path: Path) -> None:
     store = Store.open(str(tmp_path / "store"))
-    store.write_sweep("quickstart", SPEC, {})
+    store.write_sweep("quickstart", SPEC, {}, {})
     store.refuse_mixing(override(SPEC, ["learning_rate=0.5"]))
 
 
 def test_axes_grow_and_never_shrink(store: Store) -> None:
-    store.write_sweep("quickstart", override(SPEC, ["seeds=9"]), {})
+    store.write_sweep("quickstart", override(SPEC, ["seeds=9"]), {}, {})
     body = store.read_sweep()
     assert body is not None
     assert body["sweep"]["seeds"] == [0, 1, 2, 9]
@@ -111,13 +112,17 @@ def test_measurements_merge_by_metric_and_version(store: Store) -> None:
 
 def test_another_tokenizer_at_the_same_path_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-    path.write_text("{}")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>"])
+    tokenizer.save(str(path))
     spec = override(SPEC, [f"tokenizer={path}"])
     store = Store.open(str(tmp_path / "store"))
-    store.write_sweep("quickstart", spec, {})
+    store.write_sweep("quickstart", spec, {}, {})
     store.write_trial(spec.trials()[0])
     store.refuse_mixing(override(spec, ["seeds=8"]))
-    path.write_text("{ }")
+    tokenizer.add_tokens(["another"])
+    tokenizer.save(str(path))
     with pytest.raises(SpecError, match="tokens of neox-280k was"):
         store.refuse_mixing(override(spec, ["seeds=8"]))
 
@@ -153,3 +158,30 @@ def test_a_file_is_no_store(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(SpecError, match="is a file; give a folder"):
         Store.open(str(path))
+
+
+def test_a_store_of_another_format_is_refused(store: Store) -> None:
+    body = store.root.read_json("sweep.json")
+    store.root.write_json("sweep.json", body | {"format": 1})
+    with pytest.raises(SpecError, match="a store of format 1, of another version"):
+        store.read_sweep()
+
+
+def test_the_commits_of_data_sets_are_remembered(store: Store) -> None:
+    store.write_sweep("quickstart", SPEC, {"device": "test"}, {"a": "1"})
+    store.write_sweep("quickstart", SPEC, {"device": "test"}, {"b": None})
+    body = store.read_sweep()
+    assert body is not None
+    assert body["commits"] == {"a": "1", "b": None}
+
+
+@pytest.mark.parametrize(
+    ("uri", "tokens"),
+    [("/data/results/quickstart", "/data/results/tokens/x"), ("mock:///bucket/store", "bucket/tokens/x")],
+)
+def test_token_stores_lie_beside_the_store(uri: str, tokens: str) -> None:
+    assert Store.open(uri).tokens("x").path == tokens
+
+
+def test_a_store_without_a_folder_around_it_keeps_its_tokens() -> None:
+    assert Store.open("mock:///bucket").tokens("x").path == "bucket/tokens/x"

@@ -69,6 +69,20 @@ def test_a_store_extended_is_the_store_made_at_once(packed: Pack, tmp_path: Path
         assert grown.folder.read(name) == direct.folder.read(name)
 
 
+def test_a_store_that_another_sweep_made_larger_meanwhile_stays_so(packed: Pack, tokenized_stream: Stream) -> None:
+    packed("a", 1)
+    started = tokenized_stream()
+
+    def slow() -> Iterator[tuple[str, str, np.ndarray]]:
+        yield next(started)
+        packed("a", 4 * WINDOW)  # beside us, and done before us
+        yield from started
+
+    store = packed("a", 3 * WINDOW, slow())
+    assert store.train_blocks == TokenStore.open(store.folder).train_blocks == 4 * WINDOW
+    assert not store.lost_files()
+
+
 def test_a_changed_corpus_is_refused(packed: Pack, tokenized_stream: Stream) -> None:
     store = packed("a", 1)
     meta = store.folder.read(META)

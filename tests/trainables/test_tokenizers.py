@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
+from tests.hub import Hub
+from tests.hub_content import tokenizer_files
+from trainables import models as pythia
 from trainables import tokenizers as tokenizing
 from trainables.corpus import Files
 from trainables.shards import Document, write_shard
@@ -91,3 +95,73 @@ def test_load_refuses_a_tokenizer_whose_bytes_cannot_be_counted(tmp_path: Path) 
     Tokenizer(models.WordPiece({"[UNK]": 0, END_OF_TEXT: 1}, unk_token="[UNK]")).save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ValueError, match="not byte-level"):
         tokenizing.load(tmp_path / "tokenizer.json")
+
+
+def sentencepiece(folder: Path, **settings: object) -> Path:
+    """A tokenizer of SentencePiece's kind: U+2581 for spaces, a token for each byte, and its own end of text."""
+    names = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", *"abcdefghijklmnopqrstuvwxyzé"]
+    tokenizer = Tokenizer(
+        models.BPE({name: index for index, name in enumerate(names)}, [], unk_token="<unk>", byte_fallback=True)
+    )
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    tokenizer.add_special_tokens(["<unk>", "</s>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"} | settings))
+    return folder / "tokenizer.json"
+
+
+@pytest.mark.parametrize("eos", ["</s>", {"content": "</s>", "lstrip": False}])
+def test_a_text_ends_with_the_token_of_the_tokenizers_settings(tmp_path: Path, eos: object) -> None:
+    assert tokenizing.load(sentencepiece(tmp_path, eos_token=eos))[1] == "</s>"
+
+
+@given(text=st.text())
+@example(text="é 日本 a b\n")
+def test_the_bytes_of_byte_fallback_are_the_bytes_of_the_text(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tokenizer, _ = tokenizing.load(sentencepiece(tmp_path_factory.getbasetemp()))
+    lengths = tokenizing.token_bytes(tokenizer, 300)
+    tokenizer.encode_special_tokens = True
+    assert lengths[tokenizer.encode(text.replace("\u2581", ""), add_special_tokens=False).ids].sum() == len(
+        text.replace("\u2581", "").encode()
+    )
+
+
+def test_a_models_own_tokenizer_comes_from_its_repository(hub: Hub, tmp_path: Path) -> None:
+    model = pythia.find("pythia-14m")
+    commit = hub.add("EleutherAI/pythia-14m", tokenizer_files(300) | {"model.safetensors": b"large"})
+    path = tokenizing.find("auto", model)
+    assert path is not None
+    assert path.parent.name == commit
+    assert path.read_bytes() == tokenizer_files(300)["tokenizer.json"]
+    assert not hub.downloads("safetensors")
+    assert tokenizing.describe(path)[1:] == (300, END_OF_TEXT)
+
+
+def test_words_for_a_tokenizer(hub: Hub, tmp_path: Path) -> None:
+    plain = pythia.find("neox-280k")
+    assert tokenizing.find("auto", plain) is None  # it has none of its own: a BPE is trained
+    assert tokenizing.find("bpe", pythia.find("pythia-14m")) is None
+    for name, content in tokenizer_files(300).items():
+        (tmp_path / name).write_bytes(content)
+    file = tmp_path / "tokenizer.json"
+    assert tokenizing.find(str(tmp_path), plain) == tokenizing.find(str(file), plain) == file
+    hub.add("org/other", tokenizer_files(290))
+    found = tokenizing.find("org/other", plain)
+    assert found is not None
+    assert tokenizing.describe(found)[1] == 290
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("nothing", r"tokenizer nothing: no such file; give `auto`"),
+        ("org/none", r"the tokenizer of org/none: not found .*give tokenizer= the path"),
+        ("org/slow", r"tokenizer org/slow: has no tokenizer\.json; convert it: .*save_pretrained"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_had_says_why(hub: Hub, word: str, said: str) -> None:
+    hub.add("org/slow", {"tokenizer_config.json": b"{}", "tokenizer.model": b"sentencepiece"})
+    with pytest.raises(ValueError, match=said):
+        tokenizing.find(word, pythia.find("neox-280k"))
