@@ -31,7 +31,7 @@ PROCESS = 600_000_000
 ACTIVATIONS = {"gpt2": 42}
 ACTIVATIONS_OTHERWISE = 18
 LOGITS = 4
-FORMULA = "16 B x parameters + 4 B x tokens of a step x (18 x layers x width + 4 x vocabulary)"
+FORMULA = "16 B x parameters + 4 B x tokens of a step x (18 x layers x width, of gpt2 42, + 4 x vocabulary)"
 CGROUPS = ("/sys/fs/cgroup{}/memory.max", "/sys/fs/cgroup/memory{}/memory.limit_in_bytes")
 
 
