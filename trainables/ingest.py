@@ -311,7 +311,7 @@ def pack(
             f"corpus {spec.corpus}: too small for one block of {spec.seq_len + 1} tokens in: {short}; "
             "give more text or a smaller seq_len"
         )
-    counts = {
+    counts: dict[str, dict[str, Any]] = {
         split: {
             "blocks": packer.blocks if split == "train" else min(packer.blocks, HELD_OUT_BLOCKS),
             "sha256": writer.digests[split],
