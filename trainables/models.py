@@ -335,11 +335,10 @@ def fetch_weights(config: ModelConfig) -> Path:
 
 
 def only_pickled(what: str) -> hub.HubError:
-    """What is said of a repository without safetensors."""
     return hub.HubError(
         f"{what} has no safetensors, only weights in formats that can run code when they are read; choose a revision "
-        "that has them; or let https://huggingface.co/spaces/safetensors/convert make a pull request of them and give "
-        "its revision (refs/pr/N); or convert them where you trust them (save_pretrained) and give the folder as model="
+        "that has them, or one that https://huggingface.co/spaces/safetensors/convert makes (refs/pr/N), or convert "
+        "them where you trust them (save_pretrained) and give the folder as model="
     )
 
 
