@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from trainables import embedded, mixture
 from trainables import tokenizers as tokenizing
 from trainables.config import ModelConfig
 from trainables.corpus import SPLITS, Files, Shard, labelled
-from trainables.shards import PILE, SPLIT_VERSION, Columns, ShardError
+from trainables.shards import PILE, SPLIT_VERSION, Columns, Document, ShardError
 from trainables.storage import CorruptFileError, Folder, canonical_json, sha256
 from trainables.token_store import (
     HELD_OUT_BLOCKS,
@@ -134,7 +134,7 @@ def prepare(
     shards = source.shards(commit)
     tokenizer_json = _tokenizer_json(spec, shards)
     say(f"streaming {spec.corpus} through Ray Data: tokenise and pack {blocks:,} blocks of {spec.seq_len} tokens")
-    streams = _streams(shards, tokenizer_json)
+    streams = _streams(shards, tokenizer_json, spec.seq_len)
     return pack(streams, spec, folder, blocks=blocks, tokenizer_json=tokenizer_json, commit=commit, progress=progress)
 
 
@@ -177,17 +177,20 @@ class Stream:
     documents: Generator[TokenizedDocument, None, None]
 
 
-def _streams(shards: Sequence[Shard], tokenizer_json: str) -> Iterator[Stream]:
+def _streams(shards: Sequence[Shard], tokenizer_json: str, seq_len: int) -> Iterator[Stream]:
     """A stream for each held-out split that has shards of its own, and then one of the train split's."""
     for splits in sorted({shard.splits for shard in shards}, key=lambda splits: SPLITS[::-1].index(splits[0])):
         own = [shard for shard in shards if shard.splits == splits]
         # Closed whatever stops packing: a stream that outlives Ray makes Ray Data start another Ray.
-        with contextlib.closing(tokenized_documents(own, tokenizer_json)) as documents:
+        with contextlib.closing(tokenized_documents(own, tokenizer_json, seq_len)) as documents:
             yield Stream(splits, documents)
 
 
-def tokenized_documents(shards: Sequence[Shard], tokenizer_json: str) -> Generator[TokenizedDocument, None, None]:
-    """(split, domain, token ids) of every document, in the order of the shards, streamed by Ray Data.
+def tokenized_documents(
+    shards: Sequence[Shard], tokenizer_json: str, seq_len: int
+) -> Generator[TokenizedDocument, None, None]:
+    """(split, domain, token ids) of every document, in the order of the shards, streamed by Ray Data; of the held-out
+    ones, as many as can be wanted for blocks of ``seq_len`` tokens.
 
     Each shard is one generator task: a batch of documents leaves it as soon as it is tokenised, so memory is bounded
     by the batch, not by the shard. Raises ShardError.
@@ -201,7 +204,9 @@ def tokenized_documents(shards: Sequence[Shard], tokenizer_json: str) -> Generat
     context.target_max_block_size = OUTPUT_BYTES
     rows = [{"shard": index} for index in range(len(shards))]
     alone = len(shards) < ray.cluster_resources().get("CPU", 1)  # then a task takes the cores that would be idle
-    task = functools.partial(tokenize_shard, shards=shards, tokenizer_json=tokenizer_json, all_cores=alone)
+    task = functools.partial(
+        tokenize_shard, shards=shards, tokenizer_json=tokenizer_json, seq_len=seq_len, all_cores=alone
+    )
     dataset: Dataset = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
         task, batch_size=1, zero_copy_batch=True
     )
@@ -228,32 +233,61 @@ def _shard_error(error: BaseException) -> ShardError | None:
 
 
 def tokenize_shard(
-    row: dict[str, np.ndarray], shards: Sequence[Shard], tokenizer_json: str, all_cores: bool = False
+    row: dict[str, np.ndarray],
+    shards: Sequence[Shard],
+    tokenizer_json: str,
+    seq_len: int,
+    all_cores: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Ray Data's generator UDF: a shard's documents as batches of {split, domain, ids}."""
+    """Ray Data's generator UDF: a shard's documents as batches of {split, domain, ids}; of the held-out ones as many as
+    can be wanted."""
     import pyarrow as pa
     from tokenizers import Tokenizer
 
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if all_cores else "false"
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.encode_special_tokens = True  # a text that mentions <|endoftext|> does not end there
-    batch, characters = [], 0
+    held_out = _HeldOut(seq_len + 1)
+    batch: list[tuple[str, Document]] = []
+    characters = 0
     for split, document in labelled(shards[int(row["shard"][0])]):
+        if not held_out.wanted(split):
+            continue
         batch.append((split, document))
         characters += len(document.text)
         if len(batch) == DOCUMENTS_PER_BATCH or characters > CHARACTERS_PER_BATCH:
-            yield _tokenize(tokenizer, batch, pa)
+            yield _tokenize(tokenizer, batch, held_out, pa)
             batch, characters = [], 0
     if batch:
-        yield _tokenize(tokenizer, batch, pa)
+        yield _tokenize(tokenizer, batch, held_out, pa)
 
 
-def _tokenize(tokenizer: Any, labelled: list[Any], pa: Any) -> Any:
-    encoded = tokenizer.encode_batch_fast([document.text for _, document in labelled], add_special_tokens=False)
+@dataclass
+class _HeldOut:
+    """How many held-out blocks of ``length`` tokens a shard gives, were it alone. Once these fill the split, no more of
+    it is wanted: what other shards give before can only fill it earlier."""
+
+    length: int
+    _tokens: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def wanted(self, split: str) -> bool:
+        blocks = sum(tokens // self.length for (name, _), tokens in self._tokens.items() if name == split)
+        return split == "train" or blocks < HELD_OUT_BLOCKS
+
+    def add(self, split: str, domain: str, tokens: int) -> None:
+        if split != "train":
+            known = self._tokens.get((split, domain), 0)
+            self._tokens[split, domain] = known + min(tokens, HELD_OUT_BLOCKS_PER_DOCUMENT * self.length) + 1
+
+
+def _tokenize(tokenizer: Any, batch: list[tuple[str, Document]], held_out: _HeldOut, pa: Any) -> Any:
+    encoded = tokenizer.encode_batch_fast([document.text for _, document in batch], add_special_tokens=False)
+    for (split, document), one in zip(batch, encoded, strict=True):
+        held_out.add(split, document.domain, len(one))
     return pa.table(
         {
-            "split": [split for split, _ in labelled],
-            "domain": [document.domain for _, document in labelled],
+            "split": [split for split, _ in batch],
+            "domain": [document.domain for _, document in batch],
             "ids": pa.array([np.asarray(one.ids, dtype=np.uint32) for one in encoded], type=pa.list_(pa.uint32())),
         }
     )

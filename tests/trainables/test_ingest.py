@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 
 from trainables import ingest, models
 from trainables.config import ModelConfig
@@ -204,7 +204,7 @@ def test_a_text_that_speaks_of_the_end_of_text_does_not_end_there(tmp_path: Path
     write_shard(tmp_path / "a.jsonl.zst", [Document(text, "A")])
     shard = FileShard(str(tmp_path / "a.jsonl.zst"), PILE, SPLITS)
     tokenizer = train_bpe([shard], 300)
-    (table,) = ingest.tokenize_shard({"shard": np.array([0])}, [shard], tokenizer.to_str())
+    (table,) = ingest.tokenize_shard({"shard": np.array([0])}, [shard], tokenizer.to_str(), 16)
     ids = table["ids"].to_pylist()[0]
     assert tokenizer.token_to_id(END_OF_TEXT) not in ids
     assert token_bytes(tokenizer, 300)[ids].sum() == len(text.encode())
@@ -227,11 +227,47 @@ def prepared(ray_session: object, shard_folder: Path, tmp_path_factory: pytest.T
     return ingest.prepare(spec_of(shard_folder), folder, blocks=10**6, embedded_shards=Path("unused"))
 
 
+def test_held_out_documents_that_cannot_be_wanted_are_not_tokenised(tmp_path: Path, tokenizer_json: str) -> None:
+    """With and without them, the packed splits are the same; a rare domain, and shards that end in mid-block."""
+    rng = np.random.default_rng(0)
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.add_tokens([f"w{index}" for index in range(63)])
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    spec = TokenSpec("words", "words", "none", "none", END_OF_TEXT, vocab_size=64, seq_len=16)
+    shards = []
+    for name in "abc":
+        texts = [" ".join(f"w{i}" for i in rng.integers(0, 63, size=rng.integers(1, 90))) for _ in range(3000)]
+        write_shard(
+            tmp_path / f"{name}.jsonl.zst", [Document(text, "rare" if len(text) % 9 else "A") for text in texts]
+        )
+        shards.append(FileShard(str(tmp_path / f"{name}.jsonl.zst"), PILE, SPLITS))
+
+    def stream(seq_len: int) -> Iterator[tuple[str, str, np.ndarray]]:
+        for index in range(3):
+            for table in ingest.tokenize_shard({"shard": np.array([index])}, shards, tokenizer.to_str(), seq_len):
+                ids = [np.array(one, dtype=np.uint32) for one in table["ids"].to_pylist()]
+                yield from zip(table["split"].to_pylist(), table["domain"].to_pylist(), ids, strict=True)
+
+    few, every = (list(stream(seq_len)) for seq_len in (16, 10**6))
+    assert len(few) < len(every)
+    stores = [
+        pack(
+            [TokenStream(SPLITS, iter(documents))],
+            spec,
+            Folder.open(tmp_path / str(len(documents))),
+            blocks=10**6,
+            tokenizer_json=tokenizer.to_str(),
+        )
+        for documents in (few, every)
+    ]
+    assert {split: stores[0].meta[split] for split in SPLITS} == {split: stores[1].meta[split] for split in SPLITS}
+
+
 def test_ray_streams_the_shards_documents_in_order(
     ray_session: object, prepared: TokenStore, shard_folder: Path
 ) -> None:
     tokenizer = prepared.folder.read(TOKENIZER).decode()
-    streamed = ingest.tokenized_documents(Files(str(shard_folder)).shards(), tokenizer)
+    streamed = ingest.tokenized_documents(Files(str(shard_folder)).shards(), tokenizer, 10**6)
     expected = itertools.chain.from_iterable(map(read_documents, sorted(shard_folder.iterdir())))
     for (split, domain, ids), document in zip(streamed, expected, strict=True):
         assert (split, domain) == (document.split, document.domain)
@@ -269,7 +305,7 @@ def test_a_bad_line_is_named_through_ray(ray_session: object, tmp_path: Path, to
     shard = tmp_path / "bad.jsonl"
     shard.write_text('{"text": "fine"}\n{"text": 3}\n')
     with pytest.raises(ShardError) as caught:
-        list(ingest.tokenized_documents([FileShard(str(shard), PILE, SPLITS)], tokenizer_json))
+        list(ingest.tokenized_documents([FileShard(str(shard), PILE, SPLITS)], tokenizer_json, 16))
     assert str(caught.value).startswith(f"{shard}, line 2: no ")
 
 
