@@ -33,6 +33,7 @@ from trainables import tokenizers as tokenizing
 from trainables.corpus import Files
 from trainables.shards import Document, write_shard
 from trainables.storage import Folder
+from trainables.token_spec import TokenSpec
 from trainables.tokenizers import END_OF_TEXT, train_bpe
 
 SEQ_LEN, VOCABULARY, BATCH = 2048, 50304, 64
@@ -61,7 +62,7 @@ def ours(shards: Path, tokenizer: Path) -> dict[str, float]:
     import ray
 
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
-    spec = ingest.TokenSpec.of(
+    spec = TokenSpec.of(
         corpus=str(shards),
         tokenizer=str(tokenizer),
         model=models.gpt_neox("any", 1, 64, 1, VOCABULARY, SEQ_LEN, 1e-3),

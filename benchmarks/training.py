@@ -30,12 +30,13 @@ from tokenizers.models import BPE
 
 from orchestrator.spec import override
 from search_spaces import find
-from trainables import checkpoint, ingest, models
+from trainables import checkpoint, models, packing
 from trainables.config import TrialConfig
 from trainables.corpus import SPLITS
 from trainables.pretrain import pretrain
 from trainables.schedules import learning_rate
 from trainables.storage import Folder
+from trainables.token_spec import TokenSpec
 from trainables.token_store import TokenStore
 from trainables.tokenizers import END_OF_TEXT
 
@@ -59,9 +60,9 @@ def random_tokens(config: TrialConfig, folder: Folder) -> TokenStore:
     for split, count in (("train", blocks), ("validation", 1), ("test", 1)):
         ids = rng.integers(1, config.model.vocab_size, size=count * (config.seq_len + 1), dtype=np.uint32)
         documents.append((split, "random", ids))
-    spec = ingest.TokenSpec("random", "random", "none", "none", END_OF_TEXT, config.model.vocab_size, config.seq_len)
-    return ingest.pack(
-        [ingest.Stream(SPLITS, iter(documents))], spec, folder, blocks=10**9, tokenizer_json=tokenizer.to_str()
+    spec = TokenSpec("random", "random", "none", "none", END_OF_TEXT, config.model.vocab_size, config.seq_len)
+    return packing.pack(
+        [packing.Stream(SPLITS, iter(documents))], spec, folder, blocks=10**9, tokenizer_json=tokenizer.to_str()
     )
 
 

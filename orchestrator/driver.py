@@ -28,7 +28,7 @@ from orchestrator.spec import Keep, SpecError, Sweep
 from orchestrator.store import ERROR_LOG, STATUS, Status, Store
 from orchestrator.tensorboard import write_hparams_header
 from orchestrator.trials import DRIVER_RESOURCE
-from trainables import ingest, models
+from trainables import ingest, models, packing
 from trainables.checkpoint import committed_steps, take_back_release
 from trainables.config import TrialConfig
 
@@ -143,7 +143,7 @@ def prepare(sweep: Sweep, store: Store, *, address: str | None, console: Console
     """Only what a run begins with: everything downloaded, tokenised and packed. Raises SpecError for bad input."""
     configs = sweep.trials()
     ready = all(
-        ingest.prepared(store.tokens(tokens), _needed(tokens, configs)) for tokens in {one.tokens for one in configs}
+        packing.prepared(store.tokens(tokens), _needed(tokens, configs)) for tokens in {one.tokens for one in configs}
     )
     with contextlib.nullcontext() if ready else ray_running(address, evaluators=0, distributed=False):
         prepare_data(sweep, store, configs, console)

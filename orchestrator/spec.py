@@ -21,10 +21,10 @@ from trainables import mixture, models
 from trainables.budget import Budget
 from trainables.config import ModelConfig, Optimization, TrialConfig
 from trainables.corpus import CORPORA, EMBEDDED
-from trainables.ingest import TokenSpec
 from trainables.models import FROM_SCRATCH, MODELS
 from trainables.schedules import decay_start, warmup_steps
 from trainables.shards import Columns
+from trainables.token_spec import TokenSpec
 from trainables.token_store import HELD_OUT_BLOCKS
 from trainables.tokenizers import AUTO, BPE
 

@@ -181,7 +181,7 @@ def configured(target: Target) -> str:
 def tokenized(target: Target, word: str, corpus: str) -> str:
     """The tokenizer, whether it fits the model, and what it makes of a sentence."""
     from trainables import tokenizers
-    from trainables.ingest import TokenSpec
+    from trainables.token_spec import TokenSpec
 
     spec = TokenSpec.of(corpus=corpus, tokenizer=word, model=target.config(), seq_len=1)
     if spec.tokenizer == tokenizers.BPE:

@@ -24,12 +24,13 @@ from metrics.topology.divergence import linear_cka
 from metrics.topology.persistent_homology import barcodes
 from metrics.topology.trajectory import SNAPSHOTS_AT_LEAST, weight_trajectory_dimension
 from metrics.trace import Trace
-from trainables import checkpoint, ingest, models
+from trainables import checkpoint, models, packing
 from trainables.budget import Budget
 from trainables.config import ModelConfig, Optimization, TrialConfig
 from trainables.corpus import SPLITS, Files
 from trainables.shards import Document, write_shard
 from trainables.storage import CorruptFileError, Folder, sha256
+from trainables.token_spec import TokenSpec
 from trainables.token_store import TokenStore
 from trainables.tokenizers import BPE, END_OF_TEXT, token_bytes, train_bpe
 
@@ -49,9 +50,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
     write_shard(folder / "a.jsonl.zst", documents)
     tokenizer = train_bpe(Files(str(folder)).shards(), 300)
     tokenized = ((d.split, d.domain, np.array(tokenizer.encode(d.text).ids, dtype=np.uint32)) for d in documents)
-    spec = ingest.TokenSpec("numbers", "numbers-1", BPE, "none", END_OF_TEXT, vocab_size=300, seq_len=16)
-    return ingest.pack(
-        [ingest.Stream(SPLITS, tokenized)], spec, Folder.open(folder), blocks=10**6, tokenizer_json=tokenizer.to_str()
+    spec = TokenSpec("numbers", "numbers-1", BPE, "none", END_OF_TEXT, vocab_size=300, seq_len=16)
+    return packing.pack(
+        [packing.Stream(SPLITS, tokenized)], spec, Folder.open(folder), blocks=10**6, tokenizer_json=tokenizer.to_str()
     )
 
 

@@ -13,13 +13,14 @@ from hypothesis import settings
 from tokenizers import Tokenizer
 from tokenizers import models as tokenizer_models
 
-from trainables import ingest, models
+from trainables import models, packing
 from trainables.budget import Budget
 from trainables.config import ModelConfig, Optimization, TrialConfig
 from trainables.corpus import SPLITS
-from trainables.ingest import Stream
+from trainables.packing import Stream
 from trainables.shards import Document, write_shard
 from trainables.storage import Folder
+from trainables.token_spec import TokenSpec
 from trainables.token_store import TokenStore
 from trainables.tokenizers import BPE, END_OF_TEXT
 
@@ -66,8 +67,8 @@ def tiny_config(tiny_model: ModelConfig) -> TrialConfig:
 
 
 @pytest.fixture(scope="session")
-def token_spec() -> ingest.TokenSpec:
-    return ingest.TokenSpec("synthetic", "synthetic-1", BPE, "none", END_OF_TEXT, vocab_size=64, seq_len=16)
+def token_spec() -> TokenSpec:
+    return TokenSpec("synthetic", "synthetic-1", BPE, "none", END_OF_TEXT, vocab_size=64, seq_len=16)
 
 
 @pytest.fixture(scope="session")
@@ -94,14 +95,14 @@ def tokenized_stream() -> Callable[[], Iterator[TokenizedDocument]]:
 @pytest.fixture(scope="session")
 def token_store(
     tmp_path_factory: pytest.TempPathFactory,
-    token_spec: ingest.TokenSpec,
+    token_spec: TokenSpec,
     tokenizer_json: str,
     tokenized_stream: Callable[[], Iterator[TokenizedDocument]],
 ) -> TokenStore:
     """A complete store of a finite corpus, a little over one part, so that a trial can go round it."""
     folder = Folder.open(tmp_path_factory.mktemp("tokens"))
     documents = itertools.islice(tokenized_stream(), 170)
-    return ingest.pack([Stream(SPLITS, documents)], token_spec, folder, blocks=10**6, tokenizer_json=tokenizer_json)
+    return packing.pack([Stream(SPLITS, documents)], token_spec, folder, blocks=10**6, tokenizer_json=tokenizer_json)
 
 
 @pytest.fixture(scope="session")
