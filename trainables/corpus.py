@@ -77,10 +77,15 @@ class Files:
     def shards(self, commit: str | None = None) -> list[Shard]:
         """Those named after a held-out split first, else by name. Raises ShardError."""
         found = self._found()
-        root = self.uri if "://" in self.uri else Folder.open(self.uri).path
+        # the settings of an object store follow its path: s3://bucket/pile?endpoint_override=host:9000&scheme=http
+        root, mark, settings = self.uri.partition("?") if "://" in self.uri else (Folder.open(self.uri).path, "", "")
         by_hash = _by_hash({split for _, _, split in found})
         return [
-            FileShard(f"{root.rstrip('/')}/{name}" if name else root, self.columns, by_hash.get(split, (split,)))
+            FileShard(
+                (f"{root.rstrip('/')}/{name}" if name else root) + mark + settings,
+                self.columns,
+                by_hash.get(split, (split,)),
+            )
             for name, _, split in found
         ]
 

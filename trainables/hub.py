@@ -200,9 +200,8 @@ def explanation(error: BaseException) -> Explanation | None:
     def first(*kinds: type[BaseException]) -> BaseException | None:
         return next((one for one in found if isinstance(one, kinds)), None)
 
-    def named(
-        *names: str,
-    ) -> BaseException | None:  # of httpx, whose package changes its name with the client's version
+    def named(*names: str) -> BaseException | None:
+        """Of httpx, whose package changes its name with the client's version."""
         return next((one for one in found if any(kind.__name__ in names for kind in type(one).__mro__)), None)
 
     endpoint = constants.ENDPOINT

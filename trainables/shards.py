@@ -120,10 +120,11 @@ def read_documents(path: str | Path, columns: Columns = PILE) -> Iterator[Docume
     UTF-8, not JSON, or has no ``text``.
     """
     number = 0
-    read, unit = (_from_lines, "line") if str(path).endswith(LINES) else (_from_table, "row")
+    name = str(path).partition("?")[0] if "://" in str(path) else str(path)  # of a URI, without its settings
+    read, unit = (_from_lines, "line") if name.endswith(LINES) else (_from_table, "row")
     try:
-        with open_binary(path, seekable=str(path).endswith(PARQUET)) as stream:
-            for number, document in read(stream, str(path), columns):  # noqa: B007
+        with open_binary(path, seekable=name.endswith(PARQUET)) as stream:
+            for number, document in read(stream, name, columns):  # noqa: B007
                 yield document
     except (zstandard.ZstdError, zlib.error, EOFError, OSError, pa.ArrowException) as error:
         raise ShardError(f"{path}, after {unit} {number}: cannot be read ({error}); fetch the file anew") from error
