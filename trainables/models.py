@@ -45,21 +45,9 @@ def gpt_neox(
         "bos_token_id": 0,
         "eos_token_id": 0,
     }
-    return ModelConfig(
-        name=name,
-        architecture="gpt_neox",
-        settings=settings,
-        n_layers=n_layers,
-        d_model=d,
-        vocab_size=vocab_size,
-        context=context,
-        n_params_total=non_embedding + 2 * vocab_size * d,
-        n_params_non_embedding=non_embedding,
-        n_params_matmul=12 * n_layers * d**2 + vocab_size * d,
-        attention_width=n_layers * d,
-        learning_rate=learning_rate,
-        source=source,
-    )
+    total, matmul = non_embedding + 2 * vocab_size * d, 12 * n_layers * d**2 + vocab_size * d
+    shape, counts = (n_layers, d, vocab_size, context), (total, non_embedding, matmul, n_layers * d)
+    return ModelConfig(name, "gpt_neox", settings, *shape, *counts, learning_rate, source)
 
 
 def gpt2(
@@ -84,21 +72,10 @@ def gpt2(
         "bos_token_id": vocab_size - 1,
         "eos_token_id": vocab_size - 1,
     }
-    return ModelConfig(
-        name=name,
-        architecture="gpt2",
-        settings=settings | dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0),
-        n_layers=n_layers,
-        d_model=d,
-        vocab_size=vocab_size,
-        context=context,
-        n_params_total=non_embedding + (vocab_size + context) * d,
-        n_params_non_embedding=non_embedding,
-        n_params_matmul=12 * n_layers * d**2 + vocab_size * d,
-        attention_width=n_layers * d,
-        learning_rate=learning_rate,
-        source=source,
-    )
+    settings |= dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
+    total, matmul = non_embedding + (vocab_size + context) * d, 12 * n_layers * d**2 + vocab_size * d
+    shape, counts = (n_layers, d, vocab_size, context), (total, non_embedding, matmul, n_layers * d)
+    return ModelConfig(name, "gpt2", settings, *shape, *counts, learning_rate, source)
 
 
 def olmo(
@@ -123,21 +100,9 @@ def olmo(
         "max_position_embeddings": context,
         "tie_word_embeddings": True,
     }
-    return ModelConfig(
-        name=name,
-        architecture="olmo",
-        settings=settings,
-        n_layers=n_layers,
-        d_model=d,
-        vocab_size=vocab_size,
-        context=context,
-        n_params_total=non_embedding + vocab_size * d,
-        n_params_non_embedding=non_embedding,
-        n_params_matmul=non_embedding + vocab_size * d,
-        attention_width=n_layers * d,
-        learning_rate=learning_rate,
-        source=source,
-    )
+    total, matmul = non_embedding + vocab_size * d, non_embedding + vocab_size * d
+    shape, counts = (n_layers, d, vocab_size, context), (total, non_embedding, matmul, n_layers * d)
+    return ModelConfig(name, "olmo", settings, *shape, *counts, learning_rate, source)
 
 
 # name, layers, d, heads, vocabulary, context, learning rate, Hub id. Pythia: Biderman et al. 2023 and the published

@@ -158,6 +158,8 @@ def _from_table(stream: BinaryIO, path: str, columns: Columns) -> Iterator[tuple
 
 
 def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
