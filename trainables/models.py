@@ -62,7 +62,7 @@ def gpt2(
 ) -> ModelConfig:
     """GPT-2 (Radford et al. 2019): learned positions, tied embeddings; no dropout, as in Pythia."""
     non_embedding = n_layers * (12 * d**2 + 13 * d) + 2 * d
-    settings = {
+    settings: dict[str, Any] = {
         "n_embd": d,
         "n_layer": n_layers,
         "n_head": n_heads,
@@ -71,8 +71,8 @@ def gpt2(
         "tie_word_embeddings": True,
         "bos_token_id": vocab_size - 1,
         "eos_token_id": vocab_size - 1,
+        **dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0),
     }
-    settings |= dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
     total, matmul = non_embedding + (vocab_size + context) * d, 12 * n_layers * d**2 + vocab_size * d
     shape, counts = (n_layers, d, vocab_size, context), (total, non_embedding, matmul, n_layers * d)
     return ModelConfig(name, "gpt2", settings, *shape, *counts, learning_rate, source)
