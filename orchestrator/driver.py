@@ -175,7 +175,12 @@ def prepare_data(sweep: Sweep, store: Store, configs: Sequence[TrialConfig], con
                     say=say,
                     progress=progress,
                 )
-            commits[fingerprint] = tokens.meta["commit"]
+            now = tokens.meta["commit"]
+            if now != commits.setdefault(fingerprint, now):  # made anew by another sweep, after it was deleted
+                raise SpecError(
+                    f"{folder}: the tokens are of commit {now} of {spec.corpus}, the results of {store.uri} of "
+                    f"{commits[fingerprint]}; move these tokens away, and they are made anew"
+                )
     except ValueError as error:
         raise SpecError(str(error)) from error
     return commits

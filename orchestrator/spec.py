@@ -144,7 +144,10 @@ class Sweep:
             raise SpecError(str(error)) from error
         names = [model.name for model in found]
         if twice := next((name for name in names if names.count(name) > 1), None):
-            raise SpecError(f"model={','.join(self.model)}: two of them have the name {twice}; rename a folder")
+            raise SpecError(
+                f"model={','.join(self.model)}: two of them have the name {twice}; "
+                "take one of them from a folder of another name"
+            )
         return found
 
     def token_spec(self, model: ModelConfig) -> TokenSpec:

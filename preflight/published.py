@@ -35,7 +35,7 @@ class Target:
     @classmethod
     def of(cls, text: str) -> Target:
         """``NAME`` or ``NAME@REVISION``; published weights, where it has any. Raises ValueError for an unknown name."""
-        word, _, revision = (text, "", "") if hub.is_folder(text) else text.partition("@")
+        word, _, revision = (text, "", "") if hub.local(text) else text.partition("@")
         if not models.is_known(word):
             raise ValueError(f"{word}: no model of that name, no folder, and no Hub id (owner/name)")
         config = models.known(word)
@@ -60,7 +60,7 @@ class Target:
 
     @property
     def is_remote(self) -> bool:
-        return self.source is not None and not hub.is_folder(self.source)
+        return self.source is not None and not hub.is_own(self.source)
 
     @property
     def starts_from_weights(self) -> bool:
@@ -91,7 +91,7 @@ def _local(folder: Path) -> str:
 def _cached(target: Target) -> str:
     """Offline. Raises HubError where nothing of it is in the cache."""
     assert target.source is not None, "what is cached came from somewhere"
-    folder = hub.fetch(target.source, (CONFIG,), target.branch)
+    folder = hub.fetch(target.source, (CONFIG,), target.branch, whole=lambda folder: (folder / CONFIG).is_file())
     sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()}
     listed = ", ".join(f"{name} {human(size)}" for name, size in sizes.items())
     return f"in the cache: {target.branch} is commit {folder.name[:8]}, {listed}"

@@ -9,14 +9,16 @@ from typing import Any, Protocol
 
 from trainables import hub
 from trainables.shards import ARROW, PILE, SUFFIXES, Columns, Document, ShardError, read_documents
-from trainables.storage import Folder, canonical_json, sha256
+from trainables.storage import Folder, canonical_json, local_path, refuse_keys, sha256
 
 EMBEDDED = "embedded"
+SAMPLE_BYTES = 1 << 16
 HELD_OUT_SPLITS = ("validation", "test")
 SPLITS = ("train", *HELD_OUT_SPLITS)
 # how corpora name their splits: the Pile's files val.jsonl.zst, the Hub's train-00000-of-00004.parquet
 _SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation"} | {
     "dev": "validation",
+    "eval": "validation",
     "test": "test",
 }
 
@@ -68,8 +70,14 @@ class Files:
 
     @property
     def fingerprint(self) -> str:
-        """By the files' names and sizes. Raises ShardError if there are none."""
-        return f"shards-{sha256(canonical_json([[name, size] for name, size, _ in self._found()]))[:12]}"
+        """By the files' names and sizes, and of local ones by their beginnings and ends. Raises ShardError if there are
+        none."""
+        root = Folder.open(self.uri)
+        files = [
+            [name or root.name, size, _sample(root, name, size) if root.is_local else ""]
+            for name, size, _ in self._found()
+        ]
+        return f"shards-{sha256(canonical_json(files))[:12]}"
 
     def commit(self) -> None:
         """Files have none: they are what they are."""
@@ -98,17 +106,26 @@ class Files:
                 return [("", size, "train")]
             found = [(name, size, _split_of(name)) for name, size in root.sizes().items() if _is_shard(name)]
             for folder in root.names():
-                if split := _SPLIT_NAMES.get(folder):
+                if split := _SPLIT_NAMES.get(folder.lower()):
                     sizes = (root / folder).sizes()
                     found += [(f"{folder}/{name}", size, split) for name, size in sizes.items() if _is_shard(name)]
         except (OSError, ValueError) as error:
-            raise ShardError(f"corpus {self.uri}: {hub.explanation(error) or error}") from error
+            reason = hub.explanation(error) if self.uri.startswith("hf://") else None
+            raise ShardError(f"corpus {self.uri}: {reason or error}") from error
         if not found:
             raise ShardError(
                 f"corpus {self.uri}: no shard there; expected files ending in {', '.join(SUFFIXES)}, "
                 "or a save_to_disk folder"
             )
         return sorted(found)
+
+
+def _sample(root: Folder, name: str, size: int) -> str:
+    """What tells files of one name and size apart, in no time."""
+    with root.filesystem.open_input_file(f"{root.path}/{name}" if name else root.path) as stream:
+        start = stream.read(SAMPLE_BYTES)
+        stream.seek(max(0, size - SAMPLE_BYTES))
+        return sha256(start + stream.read(SAMPLE_BYTES))
 
 
 def _is_shard(name: str) -> bool:
@@ -119,7 +136,7 @@ def _is_shard(name: str) -> bool:
 def _split_of(name: str) -> str:
     if name.endswith(ARROW):
         return "train"  # save_to_disk keeps splits in folders
-    return _SPLIT_NAMES.get(re.split(r"[.-]", name, maxsplit=1)[0], "train")
+    return _SPLIT_NAMES.get(re.split(r"[._-]", name.lower(), maxsplit=1)[0], "train")
 
 
 def _by_hash(present: set[str]) -> dict[str, tuple[str, ...]]:
@@ -148,6 +165,8 @@ class HubShard:
                 columns = columns.of_table({name: is_text(kind) for name, kind in rows.features.items()}, place)
             article: list[Document] = []
             for number, row in enumerate(rows, start=1):
+                if columns.is_null(row):
+                    continue
                 document = columns.document(row, f"{place}, row {number}")
                 if not self.dataset.rows_are_lines:
                     yield document
@@ -308,9 +327,13 @@ def find(word: str, columns: Columns = PILE) -> Corpus:
     """
     row = CORPORA.get(OLD_IDS.get(word, word)) or next((row for row in CORPORA.values() if row.repo == word), None)
     if row is not None:
-        return row if columns == PILE else replace(row, columns=columns)
-    if "://" in word or word.startswith(("/", ".", "~")) or Folder.open(word).exists():
-        return Files(word, columns)
+        return replace(row, columns=columns.over(row.columns))
+    try:
+        refuse_keys(word)
+        if "://" in word or word.startswith(("/", ".", "~")) or local_path(word).exists():
+            return Files(word, columns)
+    except (ValueError, OSError) as error:  # a word longer than a path can be
+        raise ShardError(f"corpus: {error}") from error
     match = re.fullmatch(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?(?:@([\w./-]+))?", word)
     if match is None:
         raise ShardError(
@@ -318,7 +341,7 @@ def find(word: str, columns: Columns = PILE) -> Corpus:
             "a folder or file of shards, a URI (hf://, s3://), or a Hub data set as owner/name[:config][@revision]"
         )
     known = next((row for row in CORPORA.values() if (row.repo, row.config) == (match[1], match[2])), HubDataset(word))
-    own = known.columns if columns == PILE else columns
+    own = columns.over(known.columns)
     return HubDataset(match[1], match[2], match[3], own, known.files, known.rows_are_lines)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainables.storage import local_path
+
 PATIENCE_S = 10  # for an answer, and between two pieces of one; downloads go on as long as bytes come
 WAITS_S = (1, 4)  # after a try that failed, and may not the next time
 RETRY_AFTER_AT_MOST_S = 120.0
@@ -36,28 +38,38 @@ def settle() -> None:
     os.environ.setdefault("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # datasets would tell a server of Amazon's of every load
 
 
-def is_folder(word: str) -> bool:
-    return Path(word).expanduser().is_dir()
+def local(word: str) -> Path | None:
+    """A user's word as the folder or file that it names; None where nothing is there."""
+    try:
+        path = local_path(word).resolve()
+        return path if path.exists() else None
+    except (ValueError, OSError):  # nobody's home, or longer than a path can be
+        return None
+
+
+def is_own(source: str) -> bool:
+    """Whether a model's source is a folder of the user's own, which is kept as an absolute path."""
+    return Path(source).is_absolute()
 
 
 def is_repo_id(word: str) -> bool:
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", word) is not None
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", word) is not None
 
 
-def fetch(source: str, patterns: Sequence[str], revision: str | None = None) -> Path:
+def fetch(source: str, patterns: Sequence[str], revision: str | None = None, *, whole: Callable[[Path], bool]) -> Path:
     """The folder with a model's files of these patterns, downloaded where the cache lacks them, each checked.
 
-    What the cache has is used without asking the Hub again: a branch that moves on does not change a sweep half way. A
-    ``source`` that is a folder is that folder. Raises HubError.
+    What the cache has is used without asking the Hub again, if it is ``whole``: a branch that moves on does not change
+    a sweep half way. A ``source`` that is an absolute path is that folder. Raises HubError.
     """
-    if is_folder(source):
-        return Path(source).expanduser().resolve()
+    if is_own(source):
+        return Path(source)
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     with explained(f"{source}{f' at {revision}' if revision else ''}"):
         try:
             folder = _snapshot(source, patterns, revision, local_files_only=True)
-            if any(any(folder.glob(pattern)) for pattern in patterns):
+            if whole(folder):
                 return folder
         except LocalEntryNotFoundError:
             pass
@@ -151,20 +163,19 @@ def _matches(path: Path) -> bool:
 
 
 def commit(folder: Path, patterns: Sequence[str]) -> str:
-    """What a fetched folder is: its commit, or of a folder of the user's own a fingerprint of the files of a pattern
-
-    by name, size, and first and last megabyte: what training changes, changes everywhere.
-    """
-    if folder.parent.name == "snapshots":
+    """What a fetched folder is: its commit, or of a folder of the user's own a fingerprint of its files."""
+    if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
         return folder.name
-    digest = hashlib.sha256()
-    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
-        with path.open("rb") as stream:
-            size = path.stat().st_size
-            digest.update(f"{path.name} {size} ".encode() + stream.read(_SAMPLE))
-            stream.seek(max(0, size - _SAMPLE))
-            digest.update(stream.read(_SAMPLE))
-    return digest.hexdigest()[:40]
+    paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    whole = (f"{path.name} {_file_digest(path, path.stat().st_size, path.stat().st_mtime_ns)}\n" for path in paths)
+    return hashlib.sha256("".join(whole).encode()).hexdigest()[:40]
+
+
+@functools.lru_cache(maxsize=1024)
+def _file_digest(path: Path, size: int, modified_ns: int) -> str:
+    """Read whole, 1 s a GB: merged adapters may change few of a model's tensors."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

@@ -70,7 +70,10 @@ def prepare(
     tokenizer_json = _tokenizer_json(spec, shards)
     say(f"streaming {spec.corpus} through Ray Data: tokenise and pack {blocks:,} blocks of {spec.seq_len} tokens")
     streams = _streams(shards, tokenizer_json, spec.seq_len)
-    return pack(streams, spec, folder, blocks=blocks, tokenizer_json=tokenizer_json, commit=commit, progress=progress)
+    store = pack(streams, spec, folder, blocks=blocks, tokenizer_json=tokenizer_json, commit=commit, progress=progress)
+    if store.complete and store.train_blocks < blocks:
+        say(f"that is all of {spec.corpus}: {store.train_blocks:,} blocks; larger budgets go round again")
+    return store
 
 
 def _tokenizer_json(spec: TokenSpec, shards: Sequence[Shard]) -> str:

@@ -43,6 +43,7 @@ class Mixer:
     shares: dict[str, float]
     _waiting: dict[str, deque[np.ndarray]] = field(default_factory=dict)
     _taken: dict[str, int] = field(default_factory=dict)
+    _seen: set[str] = field(default_factory=set)
     _documents: int = 0
 
     def take(self, domain: str, blocks: Iterable[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
@@ -59,10 +60,16 @@ class Mixer:
         while self._waiting.get(turn := self._next()):
             self._taken[turn] = self._taken.get(turn, 0) + 1
             yield turn, self._waiting[turn].popleft()
-        if self._documents == PATIENCE and (absent := self.shares.keys() - self._waiting.keys()):
+        self._seen.add(domain)
+        if self._documents == PATIENCE:
+            self.check()
+
+    def check(self) -> None:
+        """Raises ShardError where a domain has not appeared so far."""
+        if absent := self.shares.keys() - self._waiting.keys():
             raise ShardError(
-                f"mixture: no document of {', '.join(sorted(absent))} among the first {PATIENCE:,}; "
-                f"there were {', '.join(sorted(self._waiting)) or 'none of its domains'}"
+                f"mixture: no document of {', '.join(sorted(absent))} among the first {self._documents:,}; "
+                f"there were {', '.join(sorted(self._seen))}"
             )
 
     def _next(self) -> str:

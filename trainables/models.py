@@ -131,6 +131,7 @@ POLYPYTHIAS = re.compile(r"(pythia-(?:14m|31m|70m|160m|410m))-(?:data-|weight-)?
 FROM_SCRATCH = "scratch"
 CONFIG, WEIGHTS = "config.json", ("*.safetensors", "*.safetensors.index.json")
 # fields of a configuration that change no number of a model in float32, or do so only in generation
+_BUFFER = re.compile(r"(attention|attn)\.(masked_)?bias$|rotary_emb\.inv_freq$")  # what older versions saved, too
 _NOT_SETTINGS = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
 
 
@@ -147,14 +148,32 @@ def find(word: str, revision: str = FROM_SCRATCH) -> ModelConfig:
         return config
     if config.source is None:
         raise ValueError(f"model={word} revision={revision}: it has no published weights; use revision={FROM_SCRATCH}")
-    folder = hub.fetch(config.source, (CONFIG,), revision)
-    name = config.name if hub.is_folder(config.source) else f"{config.name}@{revision}"
-    return replace(config, name=name, revision=revision, commit=hub.commit(folder, WEIGHTS))
+    if hub.is_own(config.source) and revision != "main":
+        raise ValueError(f"model={word} revision={revision}: a folder has no revisions; revision=main is its weights")
+    folder = hub.fetch(config.source, (CONFIG,), revision, whole=_has_config)
+    commit = hub.commit(folder, WEIGHTS)
+    return replace(config, name=f"{config.name}@{revision}", revision=revision, commit=commit)
+
+
+def _has_config(folder: Path) -> bool:
+    return (folder / CONFIG).is_file()
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether all safetensors are there that an index names, or the only one."""
+    indexes = sorted(folder.glob(WEIGHTS[1]))
+    if not indexes:
+        return any(folder.glob(WEIGHTS[0]))
+    try:
+        named = {name for path in indexes for name in json.loads(path.read_text())["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return all((folder / name).is_file() for name in named)
 
 
 def is_known(word: str) -> bool:
     """Whether :func:`find` can take ``word``, as far as that can be told without asking the Hub."""
-    return known(word) is not None or hub.is_folder(word) or hub.is_repo_id(word)
+    return known(word) is not None or hub.local(word) is not None or hub.is_repo_id(word)
 
 
 def known(word: str) -> ModelConfig | None:
@@ -170,7 +189,9 @@ def published(word: str, revision: str) -> ModelConfig:
     """Any causal language model of ``transformers`` by its ``config.json``; parameters and FLOPs are counted on it."""
     if not is_known(word):
         raise ValueError(f"model={word}: no model of that name, no folder, and no Hub id (owner/name)")
-    path = hub.fetch(word, (CONFIG,), revision) / CONFIG
+    own = hub.local(word)
+    source = str(own) if own else word
+    path = hub.fetch(source, (CONFIG,), revision, whole=_has_config) / CONFIG
     try:
         settings = json.loads(path.read_text())
         architecture = settings.pop("model_type")
@@ -178,24 +199,31 @@ def published(word: str, revision: str) -> ModelConfig:
         raise ValueError(
             f"model={word}: {path} is not the configuration of a transformers model ({error!r})"
         ) from error
-    if "auto_map" in settings:
+    if settings.pop("auto_map", None) and not _is_native(architecture):
         raise ValueError(
             f"model={word}: needs code from its repository, which is never run; use a model without auto_map"
         )
     settings = {key: value for key, value in settings.items() if key not in _NOT_SETTINGS}
-    settings |= {key: 0.0 for key in settings if key.endswith(("dropout", "pdrop"))}  # resumed runs stay exact
-    name = Path(word).expanduser().resolve().name if hub.is_folder(word) else word.rpartition("/")[2]
-    source = str(Path(word).expanduser().resolve()) if hub.is_folder(word) else word
+    name = own.name if own else word.rpartition("/")[2]
     return _counted(ModelConfig(name, architecture, settings, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, source))
+
+
+def _is_native(architecture: str) -> bool:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    return architecture in CONFIG_MAPPING
 
 
 def _counted(config: ModelConfig) -> ModelConfig:
     """What of the model follows from its settings, counted on the meta device: no memory, whatever its size."""
     model = build(config, device="meta")
+    try:
+        matmul, attention = _forward_flops(model)
+    except Exception as error:  # whatever its own code raises on shapes alone
+        raise ValueError(f"model {config.name}: its FLOPs cannot be counted ({error})") from error
     text = model.config.get_text_config()
     embeddings = {id(module.weight): module.weight.numel() for module in _embeddings(model)}
     total = sum(weight.numel() for weight in model.parameters())
-    matmul, attention = _forward_flops(model)
     config = replace(
         config,
         n_layers=text.num_hidden_layers,
@@ -254,7 +282,7 @@ def build(model: str | ModelConfig, *, init_seed: int | None = None, device: str
         with torch.device("meta" if device == "meta" else "cpu"), torch.random.fork_rng(devices=[]):
             torch.manual_seed(init_seed or 0)
             built = AutoModelForCausalLM.from_config(settings, dtype=torch.float32, trust_remote_code=False)
-    except (ValueError, KeyError) as error:
+    except Exception as error:  # a configuration can be wrong in as many ways as there are architectures
         raise ValueError(
             f"model {config.name}: transformers builds no causal language model of it ({error})"
         ) from error
@@ -293,7 +321,8 @@ def fetch_weights(config: ModelConfig) -> Path:
     Raises HubError, also for a repository that has only pickled weights.
     """
     assert config.source is not None, "only a model with a source has published weights"
-    folder = hub.fetch(config.source, (CONFIG, *WEIGHTS), config.commit if not hub.is_folder(config.source) else None)
+    commit = None if hub.is_own(config.source) else config.commit
+    folder = hub.fetch(config.source, (CONFIG, *WEIGHTS), commit, whole=_has_weights)
     if not any(folder.glob(WEIGHTS[0])):
         raise only_pickled(f"model {config.name}: {config.source} at {config.revision}")
     return folder
@@ -331,18 +360,27 @@ def start(config: ModelConfig, *, init_seed: int, device: str) -> PreTrainedMode
         )
     except Exception as error:  # safetensors raises its own for a damaged file
         raise ValueError(f"{origin}: the weights in {folder} cannot be loaded ({error})") from error
-    for what in ("missing_keys", "mismatched_keys"):
-        if found[what]:
-            raise ValueError(
-                f"{origin}: not the weights of this model: {what.replace('_', ' ')} {sorted(found[what])[0]}"
-            )
+    for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+        if names := sorted(str(name) for name in found[what] if not _BUFFER.search(str(name))):
+            raise ValueError(f"{origin}: not the weights of this model: {what.replace('_', ' ')} {names[0]}")
     return model.to(device)
 
 
 def _settings(config: ModelConfig) -> Any:
     from transformers import AutoConfig
 
-    return AutoConfig.for_model(config.architecture, **config.settings, use_cache=False)
+    settings = AutoConfig.for_model(config.architecture, **config.settings, use_cache=False)
+    _without_dropout(settings)
+    return settings
+
+
+def _without_dropout(settings: Any) -> None:
+    """So that a resumed trial is exact, whatever an architecture calls it, and in its parts, too."""
+    for name, value in list(vars(settings).items()):
+        if "drop" in name and isinstance(value, float):
+            setattr(settings, name, 0.0)
+        elif hasattr(value, "model_type") and hasattr(value, "to_dict"):
+            _without_dropout(value)
 
 
 def weights_of(model: PreTrainedModel) -> dict[str, torch.Tensor]:

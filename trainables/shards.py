@@ -25,6 +25,7 @@ CHUNK_BYTES = 1 << 16
 ROWS = 256  # of a table that are in memory at once
 HELD_OUT_PERCENT = 5  # each of validation and test, by document hash
 NO_DOMAIN = "all"
+_UNREADABLE = (zstandard.ZstdError, zlib.error, EOFError, OSError, pa.ArrowException)
 
 
 class ShardError(ValueError):
@@ -56,6 +57,10 @@ class Columns:
     text: tuple[str, ...] = ()
     domain: str = ""
 
+    def over(self, known: Columns) -> Columns:
+        """These, and where they are left open those that are known of a corpus."""
+        return Columns(self.text or known.text, self.domain or known.domain)
+
     def document(self, record: Any, place: str) -> Document:
         """A record as a document. Raises ShardError, which begins with ``place``."""
         texts = [_value(record, name) for name in self.text or ("text",)]
@@ -76,6 +81,10 @@ class Columns:
             raise ShardError(f"{place}: an unpaired surrogate, {error.object[error.start]!a}") from error
         return document
 
+    def is_null(self, record: Any) -> bool:
+        """Whether a table's row has no text at all, as many data sets have rows."""
+        return all(_value(record, name) is None for name in self.text or ("text",))
+
     def of_table(self, schema: Mapping[str, bool], place: str) -> Columns:
         """The columns of a table, of which ``schema`` says whether each holds text. Raises ShardError."""
         if self.text or schema.get("text"):
@@ -92,6 +101,8 @@ PILE = Columns()
 
 
 def _value(record: Any, path: str) -> Any:
+    if isinstance(record, Mapping) and path in record:
+        return record[path]
     for name in path.split("."):
         if not isinstance(record, Mapping):
             return None
@@ -126,7 +137,7 @@ def read_documents(path: str | Path, columns: Columns = PILE) -> Iterator[Docume
         with open_binary(path, seekable=name.endswith(PARQUET)) as stream:
             for number, document in read(stream, name, columns):  # noqa: B007
                 yield document
-    except (zstandard.ZstdError, zlib.error, EOFError, OSError, pa.ArrowException) as error:
+    except (*_UNREADABLE, UnicodeDecodeError, OverflowError) as error:  # the last two of a Parquet file's values
         raise ShardError(f"{path}, after {unit} {number}: cannot be read ({error}); fetch the file anew") from error
     if not number:
         raise ShardError(f"{path}: the shard is empty; fetch it anew or remove it")
@@ -154,7 +165,8 @@ def _from_table(stream: BinaryIO, path: str, columns: Columns) -> Iterator[tuple
         for first in range(0, len(batch), ROWS):  # an Arrow file's batch may hold a thousand long documents
             for record in batch.slice(first, ROWS).to_pylist():
                 number += 1
-                yield number, columns.document(record, f"{path}, row {number}")
+                if not columns.is_null(record):
+                    yield number, columns.document(record, f"{path}, row {number}")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -181,11 +193,14 @@ def _zstandard_chunks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    rest = b""
+    pieces: list[bytes] = []  # of a line that goes on; joined once, or a long one would be copied for each chunk
     for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from whole
-    if rest:
+        first, *more = chunk.split(b"\n")
+        pieces.append(first)
+        for line in more:
+            yield b"".join(pieces)
+            pieces = [line]
+    if rest := b"".join(pieces):
         yield rest
 
 

@@ -38,6 +38,24 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def local_path(word: str | os.PathLike[str]) -> Path:
+    """A user's word as an absolute local path. Raises ValueError for the home folder of nobody."""
+    try:
+        return Path(word).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"{os.fspath(word)}: {error}") from error
+
+
+def refuse_keys(uri: str) -> None:
+    """Raises ValueError for a URI with a user or a password in it: words are recorded with the results."""
+    if "://" in uri and "@" in uri.partition("://")[2].partition("/")[0]:
+        scheme = uri.partition("://")[0]
+        raise ValueError(
+            f"{scheme}://...: keys in an address would be kept with the results; give them by the environment instead "
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the provider's own)"
+        )
+
+
 def open_binary(uri: str | os.PathLike[str], *, seekable: bool = False) -> BinaryIO:
     """A file at a local path or URI, for reading in pieces. Raises OSError, and ValueError as :meth:`Folder.open`."""
     place = Folder.open(uri)
@@ -58,11 +76,12 @@ class Folder:
     def open(cls, uri: str | os.PathLike[str]) -> Folder:
         """The folder at a local path or any URI that ``pyarrow.fs`` knows (``s3://``, ``gs://``, ``file://``).
 
-        Raises ValueError for a URI of no known scheme.
+        Raises ValueError for a URI of no known scheme, and for one that holds keys.
         """
         text = os.fspath(uri)
         if "://" not in text:
-            return cls(fs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+            return cls(fs.LocalFileSystem(), str(local_path(text)))
+        refuse_keys(text)
         try:
             filesystem, path = fs.FileSystem.from_uri(text)
         except Exception as error:

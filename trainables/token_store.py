@@ -83,7 +83,12 @@ class Packer:
         return self.blocks + len(self._blocks)
 
     def finish(self) -> None:
-        """Hand on the last, partial part; a tail shorter than one block is dropped."""
+        """Hand on the last, partial part; a tail shorter than one block is dropped.
+
+        Raises ShardError where the corpus has nothing of a domain that the mixture wants.
+        """
+        if self.mixer:
+            self.mixer.check()
         if self._blocks:
             self._hand_on(len(self._blocks))
 

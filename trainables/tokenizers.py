@@ -33,16 +33,18 @@ def find(word: str, model: ModelConfig) -> Path | None:
     source = model.source if word == AUTO else word
     if source is None or source == BPE:
         return None
-    if Path(source).expanduser().is_file():
-        return Path(source).expanduser()
-    if not hub.is_folder(source) and not hub.is_repo_id(source):
+    if word != AUTO and (path := hub.local(source)):
+        source = str(path)
+        if path.is_file():
+            return path
+    elif not hub.is_repo_id(source) and not hub.is_own(source):
         raise ValueError(
             f"tokenizer {word}: no such file; give `{AUTO}` (the model's own), `{BPE}`, a tokenizer.json, a folder, "
             "or a Hub id"
         )
-    commit = model.commit if source == model.source and not hub.is_folder(source) else None
+    commit = model.commit if source == model.source and not hub.is_own(source) else None
     try:
-        path = hub.fetch(source, (FILE, SETTINGS), commit) / FILE
+        path = hub.fetch(source, (FILE, SETTINGS), commit, whole=lambda folder: (folder / FILE).is_file()) / FILE
     except hub.HubError as error:
         raise hub.HubError(f"the tokenizer of {error}; or give tokenizer= the path of its tokenizer.json") from error
     if not path.is_file():
@@ -89,6 +91,10 @@ def load(path: str | Path) -> tuple[Tokenizer, str]:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
         raise ValueError(f"tokenizer {path}: not a tokenizer.json ({error})") from error
+    tokenizer.no_truncation()  # a fine-tuned model's may have been saved with either
+    tokenizer.no_padding()
+    if getattr(tokenizer.model, "dropout", None):
+        raise ValueError(f"tokenizer {path}: its BPE drops merges at random, so no two runs would see the same tokens")
     if not _is_byte_level(tokenizer) and not _has_byte_fallback(tokenizer):
         raise ValueError(f"tokenizer {path}: not byte-level, so the bytes of its tokens cannot be counted")
     try:
@@ -105,7 +111,8 @@ def load(path: str | Path) -> tuple[Tokenizer, str]:
 @functools.lru_cache(maxsize=8)
 def _described(path: Path, modified_ns: int) -> tuple[str, int, str]:
     tokenizer, end_of_text = load(path)
-    return f"{sha256(path.read_bytes())} {end_of_text}", tokenizer.get_vocab_size(), end_of_text
+    size = max(tokenizer.get_vocab().values()) + 1  # ids may have gaps
+    return f"{sha256(path.read_bytes())} {end_of_text}", size, end_of_text
 
 
 def describe(path: Path) -> tuple[str, int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -335,3 +336,62 @@ def test_files_of_an_object_store_are_found_and_read(monkeypatch: pytest.MonkeyP
         assert [document.text for document in shard.documents()] == ["d"]
         with pytest.raises(ShardError, match=r"s3://bucket/my/nothing.*no shard there"):
             find(f"s3://bucket/my/nothing{settings}").shards()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_files_of_one_size_are_different_corpora(tmp_path: Path, alone: bool) -> None:
+    seen = set()
+    for name, text in (("a", "aaaa"), ("b", "bbbb")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").write_text(json.dumps({"text": text}))
+        seen.add(find(str(tmp_path / name / "train.jsonl" if alone else tmp_path / name)).fingerprint)
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("test_0.jsonl", "test"),
+        ("Test.jsonl", "test"),
+        ("validation_data.jsonl", "validation"),
+        ("eval.jsonl", "validation"),
+    ],
+)
+def test_common_names_of_held_out_files_are_known(tmp_path: Path, name: str, split: str) -> None:
+    for file in ("train.jsonl", name):
+        (tmp_path / file).write_text('{"text": "x"}')
+    assert (split,) in {splits for _, splits in names(Files(str(tmp_path)))}
+
+
+def test_keys_in_an_address_are_refused_and_not_repeated() -> None:
+    with pytest.raises(ShardError, match="AWS_ACCESS_KEY_ID") as caught:
+        find("s3://AKIA:secret@bucket/pile")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["~nobody-at-all/pile", "x" * 5000, "y/" * 3000])
+def test_words_that_are_no_path_are_refused(word: str) -> None:
+    with pytest.raises(ShardError, match="corpus"):
+        find(word).shards()
+
+
+def test_rows_without_text_are_passed_over(tmp_path: Path, hub: Hub) -> None:
+    rows = [{"text": None}, {"text": "x"}, {"text": None}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    (shard,) = find(str(tmp_path)).shards()
+    assert list(shard.documents()) == [Document("x", "all")]
+    hub.add("org/nulls", parquet_dataset({"default": {"train": rows}}), repo_type="dataset")
+    assert [text for part in texts("org/nulls").values() for text in part] == ["x"]
+
+
+def test_columns_of_odd_names_and_kinds_are_read(tmp_path: Path) -> None:
+    column = pa.array(["x", "x"]).dictionary_encode()
+    pq.write_table(pa.table({"a.b": column, "n": [1, 2]}), tmp_path / "a.parquet")
+    (shard,) = find(str(tmp_path)).shards()
+    assert [document.text for document in shard.documents()] == ["x", "x"]
+
+
+def test_a_domain_alone_leaves_the_columns_of_text_as_they_are_known() -> None:
+    assert find("mrpc", Columns((), "idx")) == replace(
+        CORPORA["mrpc"], columns=Columns(("sentence1", "sentence2"), "idx")
+    )

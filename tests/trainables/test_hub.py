@@ -16,6 +16,10 @@ from trainables import hub as client
 from trainables.models import WEIGHTS
 
 
+def fetch(source: str, patterns: tuple[str, ...], revision: str | None = None) -> Path:
+    return client.fetch(source, patterns, revision, whole=lambda folder: any(folder.glob("*.safetensors")))
+
+
 @pytest.mark.parametrize(("word", "is_one"), [("a/b", True), ("a.b/c-d_e", True), ("gpt2", False), ("a/b/c", False)])
 def test_a_repo_id_is_owner_and_name(word: str, is_one: bool) -> None:
     assert client.is_repo_id(word) is is_one
@@ -24,7 +28,7 @@ def test_a_repo_id_is_owner_and_name(word: str, is_one: bool) -> None:
 def test_a_folder_is_itself_and_its_fingerprint_follows_its_weights(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"x" * (3 << 20))
     (tmp_path / "notes.txt").write_text("anything")
-    assert client.fetch(str(tmp_path), ("*.safetensors",)) == tmp_path
+    assert fetch(str(tmp_path), ("*.safetensors",)) == tmp_path
     before = client.commit(tmp_path, ("*.safetensors",))
     (tmp_path / "notes.txt").write_text("something else")
     assert client.commit(tmp_path, ("*.safetensors",)) == before
@@ -77,20 +81,20 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_what_is_asked_for_is_fetched_once(hub: Hub, files: dict[str, bytes]) -> None:
     commit = hub.add(REPO, {**files, "pytorch_model.bin": b"pickled"}, revision="step3")
     hub.add(REPO, {}, revision="main")
-    folder = client.fetch(REPO, WEIGHTS, "step3")
+    folder = fetch(REPO, WEIGHTS, "step3")
     assert (folder / "model.safetensors").read_bytes() == files["model.safetensors"]
     assert not (folder / "pytorch_model.bin").exists()
     assert client.commit(folder, WEIGHTS) == commit
     asked = len(hub.requests)
-    assert client.fetch(REPO, WEIGHTS, "step3") == folder
+    assert fetch(REPO, WEIGHTS, "step3") == folder
     assert len(hub.requests) == asked
 
 
 def test_a_branch_that_moves_on_does_not_change_what_was_fetched(hub: Hub, files: dict[str, bytes]) -> None:
     first = hub.add(REPO, files)
-    client.fetch(REPO, WEIGHTS)
+    fetch(REPO, WEIGHTS)
     assert hub.add(REPO, tiny_model("gpt_neox", seed=1)) != first
-    assert client.commit(client.fetch(REPO, WEIGHTS), WEIGHTS) == first
+    assert client.commit(fetch(REPO, WEIGHTS), WEIGHTS) == first
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,7 @@ def test_what_passes_is_tried_again(
 ) -> None:
     hub.add(REPO, files)
     hub.fail(where, fault, times)
-    assert (client.fetch(REPO, WEIGHTS) / "model.safetensors").read_bytes() == files["model.safetensors"]
+    assert (fetch(REPO, WEIGHTS) / "model.safetensors").read_bytes() == files["model.safetensors"]
     if isinstance(fault, Status) and fault.retry_after:
         assert waits == [7]
 
@@ -138,9 +142,9 @@ def test_what_does_not_pass_is_explained(
     hub.add(REPO, files)
     hub.fail(where, fault, ALWAYS)
     with pytest.raises(client.HubError, match=f"{REPO}.*{said}"):
-        client.fetch(REPO, WEIGHTS)
+        fetch(REPO, WEIGHTS)
     hub.clear_faults()
-    assert client.fetch(REPO, WEIGHTS)  # nothing of the failure stays in the cache
+    assert fetch(REPO, WEIGHTS)  # nothing of the failure stays in the cache
 
 
 @pytest.mark.parametrize(
@@ -151,32 +155,32 @@ def test_what_is_not_for_us_says_so(hub: Hub, files: dict[str, bytes], setting: 
     if setting != "missing":
         hub.add(REPO, files, gated=setting == "gated")
     with pytest.raises(client.HubError, match=said):
-        client.fetch(REPO, WEIGHTS, "step7" if setting == "revision" else None)
+        fetch(REPO, WEIGHTS, "step7" if setting == "revision" else None)
 
 
 def test_a_hub_that_is_not_there_is_explained_and_the_cache_goes_on(hub: Hub, files: dict[str, bytes]) -> None:
     hub.add(REPO, files)
-    folder = client.fetch(REPO, WEIGHTS)
+    folder = fetch(REPO, WEIGHTS)
     with hub.down():
-        assert client.fetch(REPO, WEIGHTS) == folder
+        assert fetch(REPO, WEIGHTS) == folder
         with pytest.raises(client.HubError, match=r"cannot be reached .*HTTPS_PROXY, or HF_ENDPOINT to a mirror"):
-            client.fetch("EleutherAI/pythia-31m", WEIGHTS)
+            fetch("EleutherAI/pythia-31m", WEIGHTS)
 
 
 def test_offline_uses_the_cache_and_says_where_it_looked(
     hub: Hub, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add(REPO, files)
-    folder = client.fetch(REPO, WEIGHTS)
+    folder = fetch(REPO, WEIGHTS)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert client.fetch(REPO, WEIGHTS) == folder
+    assert fetch(REPO, WEIGHTS) == folder
     with pytest.raises(client.HubError, match=r"not in the cache \(.*offline mode is on: unset HF_HUB_OFFLINE"):
-        client.fetch("EleutherAI/pythia-31m", WEIGHTS)
+        fetch("EleutherAI/pythia-31m", WEIGHTS)
 
 
 def test_cause_and_mend_can_be_told_apart(hub: Hub) -> None:
     with pytest.raises(client.HubError) as missing:
-        client.fetch("org/no-model", WEIGHTS)
+        fetch("org/no-model", WEIGHTS)
     reason = client.explanation(missing.value)
     assert reason == (f"not found at {hub.endpoint}", "check the spelling, or set HF_TOKEN if it is private")
     assert str(missing.value) == f"org/no-model: {reason}"

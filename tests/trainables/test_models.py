@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import hf_hub_download, snapshot_download
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
 from transformers import AutoModelForCausalLM
 
 from tests.hub import Hub
@@ -197,11 +199,13 @@ def test_a_folder_is_a_model_from_scratch_or_from_its_weights(tmp_path: Path) ->
     for name, content in tiny_model("gpt2", seed=5).items():
         (folder / name).write_bytes(content)
     config = models.find(str(folder), "main")
-    assert config.name == "my model"
+    assert config.name == "my model@main"
+    assert models.find(str(folder)).name == "my model"
+    with pytest.raises(ValueError, match="a folder has no revisions"):
+        models.find(str(folder), "step3")
     started = models.start(config, init_seed=0, device="cpu")
     theirs = AutoModelForCausalLM.from_pretrained(folder)
     assert torch.equal(started.transformer.h[0].attn.c_attn.weight, theirs.transformer.h[0].attn.c_attn.weight)
-    assert all(value == 0 for key, value in config.settings.items() if key.endswith("pdrop"))
 
 
 def test_pickled_weights_are_refused_with_the_way_out(hub: Hub) -> None:
@@ -215,9 +219,14 @@ def test_pickled_weights_are_refused_with_the_way_out(hub: Hub) -> None:
 def test_code_of_a_repository_is_never_run(hub: Hub) -> None:
     files = tiny_model("gpt_neox")
     settings = json.loads(files["config.json"]) | {"auto_map": {"AutoModelForCausalLM": "code.Model"}}
-    hub.add("org/a-model", files | {"config.json": json.dumps(settings).encode(), "code.py": b"raise SystemExit(9)"})
+    code = {"code.py": b"raise SystemExit(9)"}
+    hub.add("org/a-model", files | code | {"config.json": json.dumps(settings).encode()})
+    assert models.start(models.find("org/a-model", "main"), init_seed=0, device="cpu") is not None
+    unknown = json.dumps(settings | {"model_type": "of_their_own"}).encode()
+    hub.add("org/their-model", files | code | {"config.json": unknown})
     with pytest.raises(ValueError, match="needs code from its repository, which is never run"):
-        models.find("org/a-model")
+        models.find("org/their-model")
+    assert not hub.downloads("code.py")
 
 
 @pytest.mark.parametrize(
@@ -239,3 +248,62 @@ def test_what_is_no_language_model_is_refused(hub: Hub, content: bytes, said: st
 def test_a_model_without_published_weights_starts_from_scratch_only() -> None:
     with pytest.raises(ValueError, match="neox-280k revision=step3: it has no published weights; use revision=scratch"):
         models.find("neox-280k", "step3")
+
+
+def save(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_folders_of_different_weights_are_different_starts(tmp_path: Path) -> None:
+    """Also where they are named like the Hub's cache, and where one tensor in the middle differs."""
+    files = tiny_model("gpt_neox")
+    weights = load_safetensors(files["model.safetensors"])
+    weights["gpt_neox.layers.1.attention.query_key_value.weight"][3, 4] += 1
+    other = files | {"model.safetensors": save_safetensors(weights, {"format": "pt"})}
+    first, second = save(tmp_path / "a" / "snapshots" / "m", files), save(tmp_path / "b" / "snapshots" / "m", other)
+    assert models.find(str(first), "main").commit != models.find(str(second), "main").commit
+
+
+def test_a_repository_of_which_the_cache_has_a_part_is_fetched_whole(hub: Hub) -> None:
+    files = tiny_model("gpt_neox", shards=2)
+    hub.add("org/a-model", files)
+    first, *others = sorted(name for name in files if name.endswith(".safetensors"))
+    assert others
+    for name in ("config.json", "model.safetensors.index.json", first):
+        hf_hub_download("org/a-model", name)
+    config = models.find("org/a-model", "main")
+    assert models.start(config, init_seed=0, device="cpu") is not None
+
+
+def test_a_folder_does_not_stand_in_for_a_hub_id_of_the_list(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "EleutherAI" / "pythia-14m", tiny_model("gpt_neox"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="EleutherAI/pythia-14m at step3: not found"):
+        models.find("pythia-14m", "step3")
+
+
+def test_there_is_no_dropout_whatever_the_configuration_leaves_out(tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", {"config.json": b'{"model_type": "gpt2", "n_embd": 16, "n_layer": 1, "n_head": 2}'})
+    model = models.build(models.find(str(folder)))
+    assert [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    assert all(module.p == 0 for module in model.modules() if isinstance(module, torch.nn.Dropout))
+
+
+def test_weights_of_more_layers_than_the_model_has_are_refused(tmp_path: Path) -> None:
+    files = tiny_model("gpt_neox")
+    settings = json.loads(files["config.json"]) | {"num_hidden_layers": 1}
+    folder = save(tmp_path / "m", files | {"config.json": json.dumps(settings).encode()})
+    with pytest.raises(ValueError, match=r"unexpected keys gpt_neox\.layers\.1"):
+        models.start(models.find(str(folder), "main"), init_seed=0, device="cpu")
+
+
+@pytest.mark.parametrize("settings", [{"n_head": 0}, {"n_layer": "abc"}, {"n_embd": -4}])
+def test_a_configuration_that_cannot_be_is_refused(tmp_path: Path, settings: dict[str, object]) -> None:
+    folder = save(tmp_path / "m", {"config.json": json.dumps({"model_type": "gpt2", "n_embd": 16} | settings).encode()})
+    with pytest.raises(ValueError, match="model m: transformers builds no causal language model"):
+        models.find(str(folder))

@@ -134,3 +134,13 @@ def test_the_largest_token_fits(
     part = pack([stream], spec, folder, blocks=9, tokenizer_json=tokenizer_json).read_part("train", 0)
     assert part.tokens.dtype == dtype
     assert set(part.tokens.ravel().tolist()) == {vocab_size - 1}
+
+
+def test_a_domain_that_a_small_corpus_does_not_have_is_named(
+    token_spec: TokenSpec, tokenizer_json: str, tmp_path: Path
+) -> None:
+    documents = [(split, "A", np.ones(40, dtype=np.uint32)) for split in SPLITS * 50]
+    spec = replace(token_spec, mixture=("A:1", "Typo:1"))
+    stream = TokenStream(SPLITS, iter(documents))
+    with pytest.raises(ShardError, match="no document of Typo among the first 50; there were A"):
+        pack([stream], spec, Folder.open(tmp_path), blocks=500, tokenizer_json=tokenizer_json)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from tests.hub import Hub
-from tests.hub_content import tokenizer_files
+from tests.hub_content import tiny_model, tokenizer_files
 from trainables import models as pythia
 from trainables import tokenizers as tokenizing
 from trainables.corpus import Files
@@ -130,7 +130,7 @@ def test_the_bytes_of_byte_fallback_are_the_bytes_of_the_text(
 
 def test_a_models_own_tokenizer_comes_from_its_repository(hub: Hub, tmp_path: Path) -> None:
     model = pythia.find("pythia-14m")
-    commit = hub.add("EleutherAI/pythia-14m", tokenizer_files(300) | {"model.safetensors": b"large"})
+    commit = hub.add("EleutherAI/pythia-14m", tokenizer_files(300) | tiny_model("gpt_neox"))
     path = tokenizing.find("auto", model)
     assert path is not None
     assert path.parent.name == commit
@@ -165,3 +165,31 @@ def test_a_tokenizer_that_cannot_be_had_says_why(hub: Hub, word: str, said: str)
     hub.add("org/slow", {"tokenizer_config.json": b"{}", "tokenizer.model": b"sentencepiece"})
     with pytest.raises(ValueError, match=said):
         tokenizing.find(word, pythia.find("neox-280k"))
+
+
+def test_what_a_fine_tuned_model_saved_does_not_cut_or_pad_a_text(bpe: Tokenizer, tmp_path: Path) -> None:
+    other = Tokenizer.from_str(bpe.to_str())
+    other.enable_truncation(8)
+    other.enable_padding()
+    other.save(str(tmp_path / "tokenizer.json"))
+    text = "a text of more than eight tokens, which stay more than eight"
+    loaded, _ = tokenizing.load(tmp_path / "tokenizer.json")
+    assert loaded.encode_batch([text, "x"])[0].ids == bpe.encode(text).ids
+    assert len(loaded.encode_batch([text, "x"])[1].ids) == 1
+
+
+def test_ids_with_gaps_count_by_the_largest(bpe: Tokenizer, tmp_path: Path) -> None:
+    data = json.loads(bpe.to_str())
+    vocabulary = data["model"]["vocab"]
+    last = max(vocabulary, key=vocabulary.get)
+    vocabulary[last] = 5000
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    assert tokenizing.describe(tmp_path / "tokenizer.json")[1] == 5001
+
+
+def test_a_tokenizer_that_draws_lots_is_refused(bpe: Tokenizer, tmp_path: Path) -> None:
+    data = json.loads(bpe.to_str())
+    data["model"]["dropout"] = 0.1
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match="drops merges at random"):
+        tokenizing.load(tmp_path / "tokenizer.json")
