@@ -82,8 +82,10 @@ class Columns:
         return document
 
     def is_null(self, record: Any) -> bool:
-        """Whether a table's row has no text at all, as many data sets have rows."""
-        return all(_value(record, name) is None for name in self.text or ("text",))
+        """Whether a table's row has its columns of text, but nothing in them, as many data sets have rows."""
+        names = self.text or ("text",)
+        there = all(name in record or name.partition(".")[0] in record for name in names)
+        return there and all(_value(record, name) is None for name in names)
 
     def of_table(self, schema: Mapping[str, bool], place: str) -> Columns:
         """The columns of a table, of which ``schema`` says whether each holds text. Raises ShardError."""

@@ -384,6 +384,18 @@ def test_rows_without_text_are_passed_over(tmp_path: Path, hub: Hub) -> None:
     assert [text for part in texts("org/nulls").values() for text in part] == ["x"]
 
 
+def test_a_column_that_a_table_does_not_have_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["x"], "meta": [{"note": "y"}]}), tmp_path / "a.parquet")
+    for wanted in ("story", "meta.story"):
+        (shard,) = find(str(tmp_path), Columns((wanted,))).shards()
+        if wanted == "story":
+            with pytest.raises(ShardError, match='row 1: no "story" string'):
+                list(shard.documents())
+        else:  # the struct is there, its field may be left out of a row
+            with pytest.raises(ShardError, match="empty"):
+                list(shard.documents())
+
+
 def test_columns_of_odd_names_and_kinds_are_read(tmp_path: Path) -> None:
     column = pa.array(["x", "x"]).dictionary_encode()
     pq.write_table(pa.table({"a.b": column, "n": [1, 2]}), tmp_path / "a.parquet")
