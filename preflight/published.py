@@ -46,9 +46,11 @@ class Target:
 
     @property
     def source(self) -> str | None:
-        """Its Hub id or folder, if it has one."""
-        config = models.known(self.word)
-        return config.source if config else self.word
+        """Its Hub id, or its folder as an absolute path, if it has one."""
+        if config := models.known(self.word):
+            return config.source
+        own = hub.local(self.word)
+        return str(own) if own else self.word
 
     @property
     def label(self) -> str:
@@ -77,7 +79,7 @@ def described(target: Target) -> str:
         assert config is not None, "a model without a source is one of this program's own"
         return f"{config.n_params_total:,} parameters, trained from scratch: nothing to download"
     if not target.is_remote:
-        return _local(Path(source).expanduser())
+        return _local(Path(source))
     return _cached(target) if is_offline() else _remote(target)
 
 

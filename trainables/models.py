@@ -60,9 +60,9 @@ def gpt2(
     learning_rate: float,
     source: str | None = None,
 ) -> ModelConfig:
-    """GPT-2 (Radford et al. 2019): learned positions, tied embeddings; no dropout, as in Pythia."""
+    """GPT-2 (Radford et al. 2019): learned positions, tied embeddings."""
     non_embedding = n_layers * (12 * d**2 + 13 * d) + 2 * d
-    settings: dict[str, Any] = {
+    settings = {
         "n_embd": d,
         "n_layer": n_layers,
         "n_head": n_heads,
@@ -71,7 +71,6 @@ def gpt2(
         "tie_word_embeddings": True,
         "bos_token_id": vocab_size - 1,
         "eos_token_id": vocab_size - 1,
-        **dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0),
     }
     total, matmul = non_embedding + (vocab_size + context) * d, 12 * n_layers * d**2 + vocab_size * d
     shape, counts = (n_layers, d, vocab_size, context), (total, non_embedding, matmul, n_layers * d)
@@ -130,8 +129,8 @@ MODELS = {
 POLYPYTHIAS = re.compile(r"(pythia-(?:14m|31m|70m|160m|410m))-(?:data-|weight-)?seed[1-9]")
 FROM_SCRATCH = "scratch"
 CONFIG, WEIGHTS = "config.json", ("*.safetensors", "*.safetensors.index.json")
-# fields of a configuration that change no number of a model in float32, or do so only in generation
 _BUFFER = re.compile(r"(attention|attn)\.(masked_)?bias$|rotary_emb\.inv_freq$")  # what older versions saved, too
+# fields of a configuration that change no number of a model in float32, or do so only in generation
 _NOT_SETTINGS = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
 
 

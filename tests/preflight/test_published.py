@@ -98,3 +98,14 @@ def test_models_of_every_architecture_compute(hub: Hub, kind: str) -> None:
     target = Target.of("org/model")
     assert published.configured(target).startswith(f"{kind}, 2 layers of 16")
     assert "nats/token" in published.computed(target, "auto")
+
+
+def test_a_folder_is_one_however_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    for word in ("./mine", "mine", str(tmp_path / "mine")):
+        target = published.Target.of(word)
+        assert target.source == str(tmp_path / "mine")
+        assert not target.is_remote
+        assert "config.json 2 B" in published.described(target)

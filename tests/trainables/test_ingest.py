@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,6 @@ from trainables.storage import Folder
 from trainables.token_spec import TokenSpec
 from trainables.token_store import TOKENIZER, TokenStore
 from trainables.tokenizers import END_OF_TEXT, token_bytes, train_bpe
-
-Stream = Callable[[], Iterator[tuple[str, str, np.ndarray]]]
-Pack = Callable[..., TokenStore]
 
 
 def small(vocab_size: int) -> ModelConfig:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from trainables import models
@@ -14,11 +12,7 @@ from trainables.config import ModelConfig
 from trainables.corpus import Files
 from trainables.shards import Columns, Document, ShardError, write_shard
 from trainables.token_spec import TokenSpec, corpus_fingerprint
-from trainables.token_store import TokenStore
 from trainables.tokenizers import train_bpe
-
-Stream = Callable[[], Iterator[tuple[str, str, np.ndarray]]]
-Pack = Callable[..., TokenStore]
 
 
 def small(vocab_size: int) -> ModelConfig:
