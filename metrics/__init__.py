@@ -9,6 +9,8 @@ from functools import cache
 
 from metrics.base import Kind, Metric
 
+OF_CHECKPOINT: tuple[Kind, ...] = ("checkpoint", "evaluation")  # what is measured on the weights of one checkpoint
+
 
 @cache
 def registry() -> dict[str, Metric]:
@@ -22,6 +24,24 @@ def registry() -> dict[str, Metric]:
     return named
 
 
-def of_kind(kind: Kind, names: Iterable[str]) -> tuple[str, ...]:
+def find(name: str) -> Metric:
+    """The metric of this name; what is not one of ours is taken for a task of lm-eval, whether it knows it or not."""
+    from metrics.evaluation import harness
+
+    return registry().get(name) or harness.metric(name)
+
+
+def observed() -> tuple[str, ...]:
+    """Names of all metrics but evaluations: they read what is observed anyway, and are measured unless told not to."""
+    return tuple(name for name, metric in registry().items() if metric.kind != "evaluation")
+
+
+def evaluations() -> tuple[str, ...]:
+    """Names of our own evaluations."""
+    return tuple(name for name, metric in registry().items() if metric.kind == "evaluation")
+
+
+def of_kind(kind: Kind | tuple[Kind, ...], names: Iterable[str]) -> tuple[str, ...]:
     """Those of the metrics named that are of a kind."""
-    return tuple(name for name in names if registry()[name].kind == kind)
+    kinds = (kind,) if isinstance(kind, str) else kind
+    return tuple(name for name in names if find(name).kind in kinds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -36,18 +36,38 @@ class Diagram:
     scale: float
 
 
+@dataclass(frozen=True)
+class Items:
+    """What an evaluation found of each of its items, kept beside the numbers: columns of equal length."""
+
+    columns: Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class About:
+    """How the values were found, in words that a reader needs to find them again: versions, data, settings."""
+
+    details: Mapping[str, str | int | float | None]
+
+
+class UnavailableError(Exception):
+    """What a metric needs, such as a data set, cannot be had here: the measurement is skipped, with this as reason."""
+
+
 ACROSS_STEPS, ACROSS_SEEDS = "/across_steps", "/across_seeds"  # how the names of a pair's values end
-Kind = Literal["checkpoint", "pair", "trajectory"]
+Kind = Literal["checkpoint", "evaluation", "pair", "trajectory"]
 
 
 @dataclass(frozen=True)
 class Metric:
     """A named, versioned function; a change of its numbers raises the version, and measurements are made anew.
 
-    What ``measure`` takes depends on its ``kind``: a checkpoint's :class:`metrics.probe.Observation`; for a pair two
+    What ``measure`` takes depends on its ``kind``: a checkpoint's :class:`metrics.probe.Observation`; for an
+    evaluation, which runs the model itself, a checkpoint's :class:`metrics.evaluation.subject.Subject`; for a pair two
     :class:`metrics.trace.Trace`, of one trial's neighbouring checkpoints, earlier first, or of two seeds' checkpoints
     at one step, lower seed first; for a trajectory the traces of all checkpoints of a trial, by step, each read when it
-    is asked for (:class:`metrics.trace.Kept`). It yields values, of a checkpoint diagrams too.
+    is asked for (:class:`metrics.trace.Kept`). It yields values, of a checkpoint diagrams too, an evaluation also items
+    and what is to be known about it. It may raise :class:`UnavailableError`.
     """
 
     name: str

@@ -96,7 +96,7 @@ class Collector:
         self.failed = 0
         self.measured = 0
         self.tokens_total = sum((t.config.steps - t.from_step) * t.config.tokens_per_step for t in training)
-        self.pairs = _Pairs.of(store, planned, sweep.metrics)
+        self.pairs = _Pairs.of(store, planned, sweep.suite)
         self.evaluations_total = sum(len(trial.unmeasured) for trial in planned) + self.pairs.still_to_come
         self.released = 0
         self._of_sweep = {config.trial_id for config in sweep.trials()}
@@ -157,7 +157,7 @@ class Collector:
         self._submit(watched)
         for step in self.store.observable_steps(trial.trial_id) - watched.submitted:  # only its trace is left
             self._observed(trial.config, step)
-        trajectory = requests.trajectory(trial.config, self.sweep.metrics)
+        trajectory = requests.trajectory(trial.config, self.sweep.suite)
         if trial.action == "measure" and trajectory and not self._is_whole(trial.config):
             self._request(trajectory)  # it never will be, and the evaluator says so
         return watched
@@ -170,7 +170,7 @@ class Collector:
         new = [step for step in committed_steps(self.store.trial(config.trial_id)) if step not in watched.submitted]
         for step in new:
             watched.submitted.add(step)
-            wanted = requests.of_checkpoint(config, step, self.sweep.metrics)
+            wanted = requests.of_checkpoint(config, step, self.sweep.suite)
             if requests.missing(self.store, [wanted]):
                 self._request(wanted)
             else:
@@ -199,7 +199,7 @@ class Collector:
         """Its pairs with checkpoints that have been observed too, and its trajectory once it is whole, are next."""
         for pair in self.pairs.with_observed((config.trial_id, step)):
             self._request(pair)
-        trajectory = requests.trajectory(config, self.sweep.metrics)
+        trajectory = requests.trajectory(config, self.sweep.suite)
         if trajectory and all((config.trial_id, one) in self.pairs.observed for one in prescribed_steps(config)):
             self._request(trajectory)
 
@@ -209,7 +209,7 @@ class Collector:
         watched = self.watched[request.trial_id]
         watched.board.add_measurements(request.step, measured.measurements)
         watched.in_evaluation -= 1
-        alone = metrics.of_kind("checkpoint", request.metrics)
+        alone = metrics.of_kind(metrics.OF_CHECKPOINT, request.metrics)
         if alone and request.step in self.store.observable_steps(request.trial_id):  # even if a metric of it failed
             self._observed(watched.planned.config, request.step)
         self._release(watched.planned.config)

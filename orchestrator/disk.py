@@ -107,7 +107,7 @@ def held(config: TrialConfig, sweep: Sweep) -> Held:
     weights_at_end = len(kept(keep, steps, end=config.steps, losses={}))
     weights_at_most = len(steps)
     if keep.what == "last":
-        best = HELD_OUT in sweep.metrics
+        best = HELD_OUT in sweep.suite
         weights_at_end = min(len(steps), weights_at_end + best)
         newest = max(keep.count, KEPT_TRAINING_STATES)  # of which the trial may have to go on
         weights_at_most = min(len(steps), newest + best + 2)  # one being measured, one being written
@@ -127,11 +127,11 @@ def held(config: TrialConfig, sweep: Sweep) -> Held:
 
 def _of_checkpoint(config: TrialConfig, sweep: Sweep) -> int:
     """What stays of a checkpoint beside its weights: measurements, diagrams, and a trace where one is kept."""
-    if not sweep.metrics:
+    if not sweep.suite:
         return 0
     layers = config.model.n_layers + 1
     found = layers * (RECORDS + DIAGRAMS * sweep.probe_points)
-    if any(metrics.registry()[name].kind != "checkpoint" for name in sweep.metrics):
+    if metrics.of_kind(("pair", "trajectory"), sweep.suite):
         found += layers * sweep.probe_points * config.model.d_model * 4 + PROJECTED_DIMENSIONS * 8 + 1_000
     return found
 

@@ -55,7 +55,7 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
     )
     if warning := disk.estimate(planned, sweep, store).warning:
         console.print(warning, style="yellow", highlight=False, markup=False)
-    size = (sweep.evaluators or min(EVALUATORS_AT_MOST, usable_cpus())) if sweep.metrics else 0
+    size = (sweep.evaluators or min(EVALUATORS_AT_MOST, usable_cpus())) if sweep.suite else 0
     with ray_running(address, evaluators=size, distributed=sweep.workers > 1):
         commits = prepare_data(sweep, store, [trial.config for trial in todo], console)
         store.write_sweep(space, sweep, provenance.collect(), commits)

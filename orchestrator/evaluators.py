@@ -6,12 +6,12 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import metrics
-from orchestrator.requests import Request, prescribed_steps
+from orchestrator.requests import Request, missing, prescribed_steps
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from trainables.config import TrialConfig
@@ -49,37 +49,46 @@ def failed_lines(outcomes: Iterable[Measured]) -> list[str]:
 
 def unmeasured(name: str, status: str, reason: str) -> dict[str, Any]:
     """The record of a metric without a value."""
-    version = metrics.registry()[name].version
+    version = metrics.find(name).version
     return {"metric": name, "version": version, "status": status, "reason": reason, "seconds": 0.0, "values": []}
 
 
 class Evaluator:
-    """The actor: keeps the probe set of each token store, measures, and writes to the store itself."""
+    """The actor: keeps what checkpoints of a token store have in common, measures, and writes to the store itself.
 
-    def __init__(self, store_uri: str, probe_sequences: int, probe_points: int, keep_traces: bool) -> None:
+    settings: of :class:`metrics.measure.Measurer`.
+    """
+
+    def __init__(self, store_uri: str, settings: Mapping[str, Any]) -> None:
         os.nice(NICE)
         import torch
 
         torch.set_num_threads(1)
         self.store = Store.open(store_uri)
-        self.probe_sequences, self.probe_points, self.keep_traces = probe_sequences, probe_points, keep_traces
+        self.settings = settings
         self.measurers: dict[str, Any] = {}
 
     def measure(self, request: Request) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]]
+        """What was measured; each part is in the store before the next begins, and a repetition makes only the rest."""
+        found: list[dict[str, Any]] = []
+        for lacking in missing(self.store, [request]):
+            for part in self._parts(lacking):
+                self.store.add_measurements(request.trial_id, request.step, part)
+                found += part
+        return found
+
+    def _parts(self, request: Request) -> Iterator[list[dict[str, Any]]]:
         config = self.store.read_trial(request.trial_id)
         measurer = self._measurer(config)
         if request.other is not None:
             trial_id, step = request.other
             other = self._at(self.store.read_trial(trial_id), step)
             found = measurer.compare(other, self._at(config, request.step), request.metrics)
-            found = [{**one, "other": list(request.other)} for one in found]
+            yield [{**one, "other": list(request.other)} for one in found]
         elif metrics.of_kind("trajectory", request.metrics):
-            found = self._follow(measurer, config, request)
+            yield self._follow(measurer, config, request)
         else:
-            found = measurer.measure(self._at(config, request.step), request.metrics)
-        self.store.add_measurements(request.trial_id, request.step, found)
-        return found
+            yield from measurer.measure(self._at(config, request.step), request.metrics)
 
     def _follow(self, measurer: Any, config: TrialConfig, request: Request) -> list[dict[str, Any]]:
         steps = prescribed_steps(config)
@@ -96,13 +105,12 @@ class Evaluator:
         return Checkpoint(config, self.store.trial(config.trial_id), step)
 
     def _measurer(self, config: TrialConfig) -> Any:
-        from metrics.measure import Measurer, probe_set
+        from metrics.measure import Measurer
         from trainables.token_store import TokenStore
 
         if config.tokens not in self.measurers:
             tokens = TokenStore.open(self.store.tokens(config.tokens))
-            probes = probe_set(tokens, n_sequences=self.probe_sequences, n_points=self.probe_points)
-            self.measurers[config.tokens] = Measurer(probes, self.keep_traces)
+            self.measurers[config.tokens] = Measurer.of(tokens, **self.settings)
         return self.measurers[config.tokens]
 
 
@@ -130,9 +138,16 @@ class EvaluatorPool:
         own = {EVALUATOR_RESOURCE: 1} if offered else {}
         size = min(size, int(offered)) if offered else size  # a request to an actor without a place waits for ever
         # No CPU of Ray's count: on a small cluster evaluators would take what trials wait for. Their nice level shares.
-        actor = ray.remote(num_cpus=0, resources=own, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)
-        later = any(metrics.registry()[name].kind != "checkpoint" for name in sweep.metrics)
-        actors = [actor.remote(store.uri, sweep.probe_sequences, sweep.probe_points, later) for _ in range(size)]
+        needs = {"num_cpus": 0, "num_gpus": sweep.evaluator_gpus, "resources": own}
+        actor = ray.remote(**needs, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)
+        settings = {
+            "n_sequences": sweep.probe_sequences,
+            "n_points": sweep.probe_points,
+            "keep_traces": bool(metrics.of_kind(("pair", "trajectory"), sweep.suite)),
+            "settings": sweep.evaluation_settings,
+            "device": "cuda" if sweep.evaluator_gpus else "cpu",
+        }
+        actors = [actor.remote(store.uri, settings) for _ in range(size)]
         return cls(store, actors, _idle=list(actors))
 
     def stop(self) -> None:
@@ -197,7 +212,8 @@ class EvaluatorPool:
             cause = getattr(error, "cause", None) or error
             reason = f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
         other = {"other": list(request.other)} if request.other else {}
-        failed = [unmeasured(name, "failed", reason) | other for name in request.metrics]
+        lacking = [name for one in missing(self.store, [request]) for name in one.metrics]
+        failed = [unmeasured(name, "failed", reason) | other for name in lacking]
         with contextlib.suppress(OSError):  # where the store cannot be written, the message says so all the same
             self.store.add_measurements(request.trial_id, request.step, failed)
         return failed

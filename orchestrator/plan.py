@@ -43,7 +43,7 @@ class PlannedTrial:
     @property
     def to_make(self) -> list[int]:
         """Steps whose weights are not there and are to be measured: training makes them, perhaps again."""
-        wanted = [one.step for one in self.unmeasured if metrics.of_kind("checkpoint", one.metrics)]
+        wanted = [one.step for one in self.unmeasured if metrics.of_kind(metrics.OF_CHECKPOINT, one.metrics)]
         return [step for step in wanted if step not in self.checkpoints]
 
     def to_json(self) -> dict[str, Any]:
@@ -67,13 +67,15 @@ class PlannedTrial:
 def plan(sweep: Sweep, store: Store) -> list[PlannedTrial]:
     """Every trial of the sweep against the store, paired also with the store's other trials. Raises SpecError."""
     configs = sweep.trials()
-    return _plan_trials(configs, [*configs, *others(store, configs)], sweep.metrics, store)
+    return _plan_trials(configs, [*configs, *others(store, configs)], sweep.suite, store)
 
 
 def standing(store: Store) -> list[PlannedTrial]:
     """Every trial that the store knows, by its own record: asks neither the corpus nor this Python's models."""
     body = store.read_sweep()
-    names = tuple(name for name in body["sweep"]["metrics"] if name in metrics.registry()) if body else ()
+    words = body["sweep"] if body else {"metrics": []}
+    names = tuple(name for name in words["metrics"] if name in metrics.registry())
+    names += tuple(words.get("evaluations", ()))
     configs = [store.read_trial(trial_id) for trial_id in store.trial_ids()]
     return _plan_trials(configs, configs, names, store)
 
@@ -155,10 +157,10 @@ def _was_measured_before(store: Store, request: Request, released: bool) -> bool
     """Whether a checkpoint, now gone, was measured by other metrics: a new one sees just the checkpoints that are kept,
     and nothing is trained again for it. What failed, and what was never measured, is; of a released checkpoint, just
     what it had been measured by when it went and is not there any more."""
-    if not metrics.of_kind("checkpoint", request.metrics):
+    if not metrics.of_kind(metrics.OF_CHECKPOINT, request.metrics):
         return False
     have = store.read_measurements(request.trial_id, request.step)
-    keys = {metrics.registry()[name].key for name in request.metrics}
+    keys = {metrics.find(name).key for name in request.metrics}
     if released:
         return not keys & _measured_when_released(store, request) - have.keys()
     known = [have.get(key, {}).get("status") for key in keys]
@@ -175,5 +177,5 @@ def _measured_when_released(store: Store, request: Request) -> set[str]:
 def _labels(store: Store, request: Request) -> Iterator[str]:
     have = store.read_measurements(request.trial_id, request.step)
     for name in request.metrics:
-        known = have.get(measurement_key(metrics.registry()[name].key, request.other), {})
+        known = have.get(measurement_key(metrics.find(name).key, request.other), {})
         yield f"{name} (failed)" if known.get("status") == "failed" else name

@@ -36,8 +36,8 @@ def prescribed_steps(config: TrialConfig) -> list[int]:
 
 
 def of_checkpoint(config: TrialConfig, step: int, names: Iterable[str]) -> Request:
-    """Those of the metrics named that are of one checkpoint; perhaps none."""
-    return Request(config.trial_id, step, metrics.of_kind("checkpoint", names))
+    """Those of the metrics named that are of the weights of one checkpoint; perhaps none."""
+    return Request(config.trial_id, step, metrics.of_kind(metrics.OF_CHECKPOINT, names))
 
 
 def trajectory(config: TrialConfig, names: Iterable[str]) -> Request | None:
@@ -81,5 +81,5 @@ def missing(store: Store, wanted: Iterable[Request]) -> list[Request]:
 
 
 def _is_answered(store: Store, request: Request, name: str, have: Mapping[str, Mapping[str, Any]]) -> bool:
-    known = have.get(measurement_key(metrics.registry()[name].key, request.other), {})
+    known = have.get(measurement_key(metrics.find(name).key, request.other), {})
     return known.get("status") in ("ok", "skipped") and store.has_diagrams(request.trial_id, request.step, known)

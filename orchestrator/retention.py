@@ -91,9 +91,9 @@ def _to_go_on_from(store: Store, config: TrialConfig, there: Collection[int]) ->
 
 
 def _measured(store: Store, config: TrialConfig, sweep: Sweep, there: Collection[int]) -> set[int]:
-    wanted = (requests.of_checkpoint(config, step, sweep.metrics) for step in there)
+    wanted = (requests.of_checkpoint(config, step, sweep.suite) for step in there)
     measured = set(there) - {one.step for one in requests.missing(store, wanted)}
-    if any(metrics.registry()[name].kind != "checkpoint" for name in sweep.metrics):
+    if metrics.of_kind(("pair", "trajectory"), sweep.suite):
         measured &= set(trace.kept_steps(store.trial(config.trial_id)))
     return measured
 

@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import metrics
+from metrics.evaluation import harness
+from metrics.evaluation.harness import COMMON_TASKS, DATA_VARIABLE
+from metrics.evaluation.subject import CPU_BATCH_SIZE, EvaluationSettings
 from trainables import mixture, models
 from trainables.budget import Budget
 from trainables.config import ModelConfig, Optimization, TrialConfig
@@ -31,6 +34,7 @@ from trainables.tokenizers import AUTO, BPE
 Role = Literal["axis", "fixed", "free"]
 
 
+OWN_EVALUATIONS = metrics.evaluations()
 CHECKPOINTS_AT_MOST = 100_000  # of a trial; what asks for more was mistyped
 
 
@@ -73,7 +77,10 @@ class Sweep:
     seeds: tuple[int, ...] = _field((0, 1, 2), "axis", "each seeds a trial's initialisation and data order")
     budgets: tuple[Budget, ...] = _field((), "axis", "what a trial may spend: 1e11 (FLOPs), 3e6tokens or 200steps")
     metrics: tuple[str, ...] = _field(
-        tuple(metrics.registry()), "axis", "what checkpoints are measured by, or none: " + ", ".join(metrics.registry())
+        metrics.observed(), "axis", "what checkpoints are measured by, or none: " + ", ".join(metrics.observed())
+    )
+    evaluations: tuple[str, ...] = _field(
+        (), "axis", f"{', '.join(COMMON_TASKS)}, any other task of lm-eval; {', '.join(OWN_EVALUATIONS)}"
     )
     init_seed: int | None = _field(None, "fixed", "hold the initialisation at this seed while `seeds` varies the data")
     data_seed: int | None = _field(None, "fixed", "hold the data order at this seed while `seeds` varies the init")
@@ -110,6 +117,20 @@ class Sweep:
         HELD_OUT_BLOCKS, "fixed", f"held-out sequences of the probe set, <= {HELD_OUT_BLOCKS}"
     )
     probe_points: int = _field(512, "fixed", "token positions whose hidden states make the point clouds")
+    evaluation_data: tuple[str, ...] = _field(
+        (),
+        "free",
+        f"local copies of evaluations' data sets, task:path (or ${DATA_VARIABLE}): jsonl, tsv, Parquet, a folder",
+    )
+    limit: int | None = _field(None, "fixed", "evaluate just the first so many items of a task")
+    num_fewshot: int | None = _field(
+        None, "fixed", "solved examples before each item; the task's own number if not given"
+    )
+    evaluation_batch_size: int = _field(
+        0, "fixed", f"sequences at once; 0: {CPU_BATCH_SIZE} on CPUs, as many as fit on GPUs (others round otherwise)"
+    )
+    log_samples: bool = _field(False, "free", "keep what evaluations find of each item, in STORE/trials/*/items")
+    evaluator_gpus: float = _field(0.0, "fixed", "GPUs of each evaluator; with one, evaluations run in bf16")
     threads: int = _field(1, "fixed", "CPU threads of a worker (another number gives other rounding)")
     workers: int = _field(1, "fixed", "workers of a trial: 1 runs in a warm Tune actor, more as a DDP group")
     evaluators: int = _field(0, "free", "actors of the evaluator pool; 0: as many as this machine has cores, at most 4")
@@ -135,6 +156,21 @@ class Sweep:
             _check_trial(config)
         _check_distinct(configs)
         return tuple(configs)
+
+    @property
+    def suite(self) -> tuple[str, ...]:
+        """Everything that is measured: metrics and evaluations."""
+        return (*self.metrics, *self.evaluations)
+
+    @property
+    def evaluation_settings(self) -> EvaluationSettings:
+        return EvaluationSettings(
+            data=(*harness.words_of_environment(), *self.evaluation_data),
+            limit=self.limit,
+            num_fewshot=self.num_fewshot,
+            batch_size=self.evaluation_batch_size,
+            log_samples=self.log_samples,
+        )
 
     def models(self) -> tuple[ModelConfig, ...]:
         """Every model, from each revision. Raises SpecError for one that is unknown or cannot be had."""
@@ -200,6 +236,12 @@ def fields_by_role(role: Role) -> tuple[str, ...]:
     return tuple(item.name for item in dataclasses.fields(Sweep) if item.metadata["role"] == role)
 
 
+def default_words() -> dict[str, Any]:
+    """Every field's default as ``sweep.json`` has it."""
+    defaults = ((item.name, item.default) for item in dataclasses.fields(Sweep))
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in defaults}
+
+
 def suggest(word: str, allowed: Sequence[str]) -> str:
     """`` Did you mean ...? Allowed: ...`` for an error message."""
     near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
@@ -213,13 +255,18 @@ def _check(sweep: Sweep) -> None:
             raise SpecError(f"{item.name}={value}: must be a finite number")
     for name in fields_by_role("axis"):
         values = getattr(sweep, name)
-        if not values and name != "metrics":
+        if not values and name not in ("metrics", "evaluations"):
             raise SpecError(f"{name}: needs at least one value")
         if len(set(values)) < len(values):
             raise SpecError(f"{name}={','.join(map(str, values))}: a value is given twice")
     for word in sweep.metrics:
-        if word not in metrics.registry():
-            raise SpecError(f"metrics={word}: unknown.{suggest(word, tuple(metrics.registry()))}")
+        if word not in metrics.observed():
+            raise SpecError(f"metrics={word}: unknown.{suggest(word, metrics.observed())}")
+    try:
+        harness.require_known(name for name in sweep.evaluations if name not in OWN_EVALUATIONS)
+        harness.sources(sweep.evaluation_data)
+    except ValueError as error:
+        raise SpecError(str(error)) from error
     for word in sweep.model:
         if not models.is_known(word):
             raise SpecError(f"model={word}: unknown, no folder, and no Hub id.{suggest(word, tuple(MODELS))}")
@@ -239,7 +286,15 @@ def _check(sweep: Sweep) -> None:
     ):
         if getattr(sweep, name) <= 0:
             raise SpecError(f"{name}={getattr(sweep, name)}: must be positive")
-    for name in ("warmup", "evaluators", "retries", "weight_decay"):
+    for name in (
+        "warmup",
+        "evaluators",
+        "retries",
+        "weight_decay",
+        "num_fewshot",
+        "evaluation_batch_size",
+        "evaluator_gpus",
+    ):
         if (getattr(sweep, name) or 0) < 0:
             raise SpecError(f"{name}={getattr(sweep, name)}: must not be negative")
     for name in ("min_lr_ratio", "decay"):
@@ -248,6 +303,8 @@ def _check(sweep: Sweep) -> None:
     for name in ("adam_beta1", "adam_beta2"):
         if not 0 <= getattr(sweep, name) < 1:
             raise SpecError(f"{name}={getattr(sweep, name)}: must be at least 0 and less than 1")
+    if sweep.limit is not None and sweep.limit < 1:
+        raise SpecError(f"limit={sweep.limit}: must be at least 1; none evaluates all items")
     Keep.parse(sweep.keep)
     if sweep.learning_rate is not None and not 0 < sweep.learning_rate < float("inf"):
         raise SpecError(f"learning_rate={sweep.learning_rate}: must be a positive number")
@@ -335,6 +392,10 @@ def _parse(text: str, hint: Any) -> Any:
         return text
     if hint is Budget:
         return Budget.parse(text)
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"{text!r} is neither true nor false")
+        return text.lower() == "true"
     if hint is int:
         try:
             return int(text)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from metrics import diagrams, trace
-from orchestrator.spec import SpecError, Sweep, fields_by_role
+from orchestrator.spec import SpecError, Sweep, default_words, fields_by_role
 from trainables.checkpoint import CHECKPOINTS, committed_steps, step_name
 from trainables.config import TrialConfig
 from trainables.storage import CorruptFileError, Folder, canonical_json, sha256
@@ -191,7 +191,8 @@ class Store:
         merged = sweep.to_json()
         if known and self.trial_ids():
             for name in fields_by_role("axis"):
-                merged[name] = known["sweep"][name] + [v for v in merged[name] if v not in known["sweep"][name]]
+                before = known["sweep"].get(name, [])
+                merged[name] = before + [value for value in merged[name] if value not in before]
         body = {
             "format": FORMAT,
             "space": space,
@@ -209,10 +210,11 @@ class Store:
         known = self.read_sweep()
         if known is None or not self.trial_ids():
             return
+        defaults = default_words()  # of fields that are younger than the store
         changes = [
-            (name, known["sweep"].get(name), value)
+            (name, old, value)
             for name, value in sweep.to_json().items()
-            if name in fields_by_role("fixed") and known["sweep"].get(name) != value
+            if name in fields_by_role("fixed") and (old := known["sweep"].get(name, defaults[name])) != value
         ]
         corpus = sweep.token_spec(sweep.models()[0]).corpus_fingerprint
         if not changes and corpus != known["corpus_fingerprint"]:

@@ -91,7 +91,7 @@ def copy(path: list[Checkpoint], tmp_path: Path) -> list[Checkpoint]:
 
 @pytest.fixture(scope="module")
 def measurer(store: TokenStore) -> Measurer:
-    return Measurer(probe_set(store, n_sequences=6, n_points=40))
+    return Measurer.of(store, n_sequences=6, n_points=40)
 
 
 @pytest.fixture
@@ -109,6 +109,10 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(metrics, "registry", lambda: known)
 
     return register
+
+
+def measured_by(measurer: Measurer, one: Checkpoint, names: Sequence[str]) -> list[dict[str, Any]]:
+    return [found for part in measurer.measure(one, names) for found in part]
 
 
 def broken(*observed: object) -> Iterator[Value]:
@@ -161,7 +165,7 @@ def test_the_probe_set_is_the_first_validation_sequences(store: TokenStore) -> N
 
 def test_every_metric_measures_real_checkpoints(measurer: Measurer, copy: list[Checkpoint]) -> None:
     """A value is a finite number, or says why it is none: 40 points have no 64 neighbours."""
-    measurements = measurer.measure(copy[0], OF_CHECKPOINTS)
+    measurements = measured_by(measurer, copy[0], OF_CHECKPOINTS)
     measurements += measurer.compare(*copy[:2], OF_PAIRS) + measurer.follow(copy, OF_TRAJECTORIES)
     names = (*OF_CHECKPOINTS, *OF_PAIRS, *OF_TRAJECTORIES)
     assert sorted(names) == list(metrics.registry())
@@ -177,13 +181,13 @@ def test_every_metric_measures_real_checkpoints(measurer: Measurer, copy: list[C
 
 def test_a_measurement_is_of_the_checkpoints_weights(measurer: Measurer, path: list[Checkpoint]) -> None:
     for one in path[:2]:
-        (measured,) = measurer.measure(one, ["held_out"])
+        (measured,) = measured_by(measurer, one, ["held_out"])
         expected = observed(measurer, one).loss.mean()
         assert by_name(measured)["held_out_loss"] == pytest.approx(expected, rel=1e-12)
 
 
 def test_measuring_again_gives_the_same_numbers(measurer: Measurer, first: Checkpoint) -> None:
-    once, again = (measurer.measure(first, OF_CHECKPOINTS) for _ in range(2))
+    once, again = (measured_by(measurer, first, OF_CHECKPOINTS) for _ in range(2))
     for one in (*once, *again):
         del one["seconds"]
     assert once == again
@@ -193,7 +197,7 @@ def test_a_metric_that_raises_fails_alone(
     measurer: Measurer, first: Checkpoint, registered: Callable[..., None]
 ) -> None:
     registered(broken=broken)
-    before, failed, after = measurer.measure(first, ["parameter_norm", "broken", "held_out"])
+    before, failed, after = measured_by(measurer, first, ["parameter_norm", "broken", "held_out"])
     assert (before["status"], failed["status"], after["status"]) == ("ok", "failed", "ok")
     assert failed["values"] == []
     assert failed["version"] == 7
@@ -205,7 +209,7 @@ def test_what_is_not_a_finite_number_is_missing_with_its_reason(
     measurer: Measurer, first: Checkpoint, registered: Callable[..., None]
 ) -> None:
     registered(not_numbers=not_numbers)
-    (measured,) = measurer.measure(first, ["not_numbers"])
+    (measured,) = measured_by(measurer, first, ["not_numbers"])
     assert measured["status"] == "ok"
     assert measured["values"] == [
         ["a", 2, None, "the value is nan"],
@@ -218,13 +222,13 @@ def test_what_is_not_a_finite_number_is_missing_with_its_reason(
 def test_a_damaged_checkpoint_is_not_measured(measurer: Measurer, copy: list[Checkpoint]) -> None:
     damage(copy[0].trial / checkpoint.CHECKPOINTS / checkpoint.step_name(0), "model.safetensors")
     with pytest.raises(CorruptFileError, match="run again, and the trial trains again what is missing"):
-        measurer.measure(copy[0], ["held_out"])
+        measured_by(measurer, copy[0], ["held_out"])
     assert checkpoint.committed_steps(copy[0].trial) == list(STEPS)[1:]
 
 
 def test_a_missing_checkpoint_is_not_measured(measurer: Measurer, first: Checkpoint) -> None:
     with pytest.raises(CorruptFileError, match="run again"):
-        measurer.measure(dataclasses.replace(first, step=99), ["held_out"])
+        measured_by(measurer, dataclasses.replace(first, step=99), ["held_out"])
 
 
 def other_numbers(observation: Observation) -> Iterator[Value]:
@@ -240,14 +244,14 @@ def test_numbers_of_numpy_and_torch_are_numbers_and_text_fails_alone(
     measurer: Measurer, first: Checkpoint, registered: Callable[..., None]
 ) -> None:
     registered(other_numbers=other_numbers, no_number=no_number)
-    good, bad = measurer.measure(first, ["other_numbers", "no_number"])
+    good, bad = measured_by(measurer, first, ["other_numbers", "no_number"])
     assert json.loads(json.dumps(good["values"])) == [["numpy", 2, 1.5, None], ["torch", None, 2.5, None]]
     assert (bad["status"], bad["values"]) == ("failed", [])
     assert "many" in bad["reason"]
 
 
 def test_diagrams_are_kept_and_recorded(measurer: Measurer, copy: list[Checkpoint]) -> None:
-    norm, measured = measurer.measure(copy[1], ["parameter_norm", "persistent_homology"])
+    norm, measured = measured_by(measurer, copy[1], ["parameter_norm", "persistent_homology"])
     assert "diagrams" not in norm
     metric = metrics.registry()["persistent_homology"]
     data = copy[1].trial.read(diagrams.file_name(copy[1].step, metric.key))
@@ -275,7 +279,7 @@ def test_a_metric_that_fails_keeps_no_diagrams(
     measurer: Measurer, copy: list[Checkpoint], registered: Callable[..., None]
 ) -> None:
     registered(with_diagram=with_diagram, broken_after_diagram=broken_after_diagram)
-    good, bad = measurer.measure(copy[0], ["with_diagram", "broken_after_diagram"])
+    good, bad = measured_by(measurer, copy[0], ["with_diagram", "broken_after_diagram"])
     assert good["values"] == [["bars", None, 1.0, None]]
     assert "diagrams" in good
     assert "diagrams" not in bad
@@ -285,9 +289,9 @@ def test_a_metric_that_fails_keeps_no_diagrams(
 def test_a_trace_is_kept_only_where_it_is_asked_for(
     measurer: Measurer, keeper: Measurer, copy: list[Checkpoint]
 ) -> None:
-    measurer.measure(copy[0], ["parameter_norm"])
+    measured_by(measurer, copy[0], ["parameter_norm"])
     assert trace.kept_steps(copy[0].trial) == []
-    keeper.measure(copy[1], ["parameter_norm"])
+    measured_by(keeper, copy[1], ["parameter_norm"])
     assert trace.kept_steps(copy[1].trial) == [copy[1].step]
     expected = Trace.of(observed(measurer, copy[1]))
     for name, array in ((trace.HIDDEN_STATES, expected.hidden_states), (trace.WEIGHTS, expected.weights)):
@@ -384,7 +388,7 @@ def test_weights_that_were_released_are_not_promised_to_be_trained_again(
 ) -> None:
     checkpoint.release(copy[1].trial, copy[1].step)
     with pytest.raises(CorruptFileError, match="its weights were released"):
-        measurer.measure(copy[1], ["held_out"])
+        measured_by(measurer, copy[1], ["held_out"])
     assert checkpoint.released_steps(copy[1].trial) == [copy[1].step]
 
 
