@@ -227,10 +227,9 @@ def _plan(options: argparse.Namespace) -> int:
         print(json.dumps(trials, indent=1))
         return DONE
     _console().print(_plan_table(planned, [disk.human(held.at_end) for held in estimate.trials], store))
-    for action in ("train", "measure", "done"):
+    for action in ("fetch" if sweep.checkpoints else "train", "measure", "done"):
         print(f"{action}: {sum(trial.action == action for trial in planned)}", end="  ")
-    flops = sum(t.config.flops(t.config.steps - t.from_step) for t in planned if t.action == "train")
-    print(f"FLOPs to spend: {flops:.3g}")
+    print(f"FLOPs to spend: {sum(trial.flops for trial in planned):.3g}")
     print(estimate.line)
     return DONE
 
@@ -245,7 +244,9 @@ def _plan_table(planned: list[PlannedTrial], sizes: list[str], store: Store) -> 
         steps = (
             f"{trial.from_step}..{config.steps}" if trial.from_step and trial.action == "train" else f"{config.steps}"
         )
-        numbers = (steps, f"{config.steps * config.tokens_per_step:,}", f"{config.flops(config.steps):.3g}", size)
+        tokens, flops = config.tokens_at(config.steps), config.flops(config.steps)
+        known = ("-" if tokens is None else f"{tokens:,}", "-" if flops is None else f"{flops:.3g}")
+        numbers = (steps, *known, size)
         table.add_row(trial.trial_id, trial.action, *numbers, escape(trial.reason))
     return table
 

@@ -190,7 +190,7 @@ def _look_at_model(plan: Plan, target: Target, online: Check, checklist: Checkli
     remote = [online] if target.is_remote else []
     there = run(f"model {label}", lambda: published.described(target), needs=remote, otherwise=published.SMALLER)
     needed = [there]
-    if target.starts_from_weights and target.is_remote and not connection.is_offline():
+    if target.starts_from_weights and target.is_remote and not hub.is_offline():
         room = run(f"room for {label}", lambda: published.roomy(target), needs=[there], otherwise=published.SMALLER)
         needed.append(room)
     if plan.depth == "quick":
@@ -256,7 +256,7 @@ def _as_json(plan: Plan, checks: Sequence[Check], seconds: float) -> dict[str, A
         "versions": machine.versions(),
         "cache": constants.HF_HUB_CACHE,
         "endpoint": constants.ENDPOINT,
-        "offline": connection.is_offline(),
+        "offline": hub.is_offline(),
     }
 
 

@@ -18,7 +18,7 @@ from metrics.probe import Observation, ProbeSet, observe
 from metrics.trace import Kept, Trace
 from trainables import checkpoint, models
 from trainables import tokenizers as tokenizing
-from trainables.config import TrialConfig
+from trainables.config import Trial
 from trainables.storage import CorruptFileError, Folder
 from trainables.token_store import TokenStore
 
@@ -44,7 +44,7 @@ def probe_set(store: TokenStore, *, n_sequences: int, n_points: int) -> ProbeSet
 class Checkpoint:
     """A trial's state at a step; ``trial`` is its folder."""
 
-    config: TrialConfig
+    config: Trial
     trial: Folder
     step: int
 

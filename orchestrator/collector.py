@@ -16,7 +16,7 @@ from orchestrator.spec import Sweep
 from orchestrator.store import ERROR_LOG, STATUS, Store
 from orchestrator.tensorboard import TrialBoard
 from trainables.checkpoint import committed_steps
-from trainables.config import TrialConfig
+from trainables.config import Trial
 
 POLL_S = 0.3
 LOOK_AHEAD = 32
@@ -42,7 +42,7 @@ class _Pairs:
     the run began.
     """
 
-    peers: dict[str, TrialConfig]
+    peers: dict[str, Trial]
     of_checkpoint: dict[tuple[str, int], list[Request]]
     observed: set[tuple[str, int]]
     still_to_come: int
@@ -95,7 +95,7 @@ class Collector:
         self.ended = 0
         self.failed = 0
         self.measured = 0
-        self.tokens_total = sum((t.config.steps - t.from_step) * t.config.tokens_per_step for t in training)
+        self.tokens_total = sum(trial.tokens for trial in training)
         self.pairs = _Pairs.of(store, planned, sweep.suite)
         self.evaluations_total = sum(len(trial.unmeasured) for trial in planned) + self.pairs.still_to_come
         self.released = 0
@@ -162,7 +162,7 @@ class Collector:
             self._request(trajectory)  # it never will be, and the evaluator says so
         return watched
 
-    def _is_whole(self, config: TrialConfig) -> bool:
+    def _is_whole(self, config: Trial) -> bool:
         return set(prescribed_steps(config)) <= self.store.observable_steps(config.trial_id)
 
     def _submit(self, watched: _Watched) -> None:
@@ -178,7 +178,7 @@ class Collector:
         if new:  # after them, older ones may go
             self._release(config)
 
-    def _release(self, config: TrialConfig) -> None:
+    def _release(self, config: Trial) -> None:
         """What the sweep does not keep, of its own trials; those beside which they are measured stay as they are."""
         if config.trial_id in self._of_sweep:
             in_use = [step for trial_id, step in self.pool.in_use() if trial_id == config.trial_id]
@@ -195,7 +195,7 @@ class Collector:
             self.watched[wanted.trial_id].in_evaluation += 1
             self.pool.submit(lacking)
 
-    def _observed(self, config: TrialConfig, step: int) -> None:
+    def _observed(self, config: Trial, step: int) -> None:
         """Its pairs with checkpoints that have been observed too, and its trajectory once it is whole, are next."""
         for pair in self.pairs.with_observed((config.trial_id, step)):
             self._request(pair)
@@ -219,13 +219,13 @@ class Collector:
             self._failed.append(measured)
 
     def _counts(self) -> Counts:
-        steps = ((max(0, self._step(trial) - trial.from_step), trial.config.tokens_per_step) for trial in self.training)
+        steps = ((trial.config, max(0, self._step(trial) - trial.from_step)) for trial in self.training)
         return Counts(
             trials=len(self.planned),
             done=len(self.planned) - len(self.training) + self.ended - self.failed,
             running=len(self.running),
             failed=self.failed,
-            tokens=sum(count * tokens for count, tokens in steps),
+            tokens=sum(config.tokens_at(count) or 0 for config, count in steps),
             tokens_total=self.tokens_total,
             evaluations=self.measured,
             evaluations_total=self.evaluations_total,

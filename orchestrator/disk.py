@@ -13,11 +13,11 @@ from metrics.trace import PROJECTED_DIMENSIONS
 from orchestrator.plan import PlannedTrial
 from orchestrator.provenance import usable_cpus
 from orchestrator.requests import prescribed_steps
-from orchestrator.retention import HELD_OUT, kept
+from orchestrator.retention import AHEAD, HELD_OUT, kept
 from orchestrator.spec import Keep, Sweep
 from orchestrator.store import TENSORBOARD, Store
 from trainables.checkpoint import KEPT_TRAINING_STATES
-from trainables.config import TrialConfig
+from trainables.config import PublishedConfig, Trial, TrialConfig
 from trainables.corpus import EMBEDDED
 from trainables.storage import CorruptFileError, Folder
 from trainables.token_store import WINDOW, TokenStore
@@ -31,6 +31,7 @@ DIAGRAMS = 20  # 18 bytes per checkpoint and point
 LOG = 400  # 150 to 280 bytes in the log, and as many in TensorBoard's files
 BOARD = 250_000  # 190 kB, most of it pictures of diagrams
 EMBEDDED_CORPUS = 3_000_000  # 2.8 MB, CPython's own text as shards
+TENSOR_RECORD = 20_000  # 76 matrices of a pythia-70m take 7 kB
 FEWEST_PARTS = 24  # 20: so far a small sweep reads its corpus until the held-out splits are full
 
 
@@ -101,9 +102,11 @@ def estimate(planned: Sequence[PlannedTrial], sweep: Sweep, store: Store) -> Est
     )
 
 
-def held(config: TrialConfig, sweep: Sweep) -> Held:
+def held(config: Trial, sweep: Sweep) -> Held:
     """A trial's weights and training states, by the rule of the sweep, and what is kept of every checkpoint."""
     keep, steps = Keep.parse(sweep.keep), prescribed_steps(config)
+    if isinstance(config, PublishedConfig):
+        return _held_published(config, sweep)
     weights_at_end = len(kept(keep, steps, end=config.steps, losses={}))
     weights_at_most = len(steps)
     if keep.what == "last":
@@ -125,7 +128,16 @@ def held(config: TrialConfig, sweep: Sweep) -> Held:
     )
 
 
-def _of_checkpoint(config: TrialConfig, sweep: Sweep) -> int:
+def _held_published(config: PublishedConfig, sweep: Sweep) -> Held:
+    """In float32 and downloaded once more while they are fetched, which is more than most need."""
+    steps = prescribed_steps(config)
+    stays = len(kept(Keep.parse(sweep.keep), steps, end=config.steps, losses={}))
+    weights = 4 * config.model.n_params_total + WEIGHTS_HEADER * (config.model.n_layers + 1)
+    rest = BOARD + len(steps) * (_of_checkpoint(config, sweep) + TENSOR_RECORD)
+    return Held(at_end=stays * weights + rest, at_most=min(len(steps), stays + AHEAD + 1) * weights + rest)
+
+
+def _of_checkpoint(config: Trial, sweep: Sweep) -> int:
     """What stays of a checkpoint beside its weights: measurements, diagrams, and a trace where one is kept."""
     if not sweep.suite:
         return 0
@@ -146,7 +158,7 @@ def _tokens(planned: Iterable[PlannedTrial], sweep: Sweep, store: Store) -> tupl
     block_bytes: dict[str, int] = {}
     for trial in planned:
         config = trial.config
-        needed = config.blocks if trial.action == "train" else 0
+        needed = config.blocks if isinstance(config, TrialConfig) and trial.action == "train" else 0
         blocks[config.tokens] = max(blocks.get(config.tokens, 0), needed)
         block_bytes[config.tokens] = (2 if config.model.vocab_size <= 2**16 else 4) * (config.seq_len + 1)
     there, left = 0, 0

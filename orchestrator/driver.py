@@ -30,7 +30,7 @@ from orchestrator.tensorboard import write_hparams_header
 from orchestrator.trials import DRIVER_RESOURCE
 from trainables import ingest, models, packing
 from trainables.checkpoint import committed_steps, take_back_release
-from trainables.config import TrialConfig
+from trainables.config import Trial, TrialConfig
 
 EVALUATORS_AT_MOST = 4
 
@@ -50,8 +50,9 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
         console.print(f"nothing to do: all {len(planned)} trials are trained and measured")
         return []
     console.print(
-        f"{len(planned)} trials: {sum(t.action == 'train' for t in todo)} to train, "
-        f"{sum(t.action == 'measure' for t in todo)} to measure, {len(planned) - len(todo)} done already"
+        f"{len(planned)} trials: {sum(t.action in ('train', 'fetch') for t in todo)} to "
+        f"{'fetch' if sweep.checkpoints else 'train'}, {sum(t.action == 'measure' for t in todo)} to measure, "
+        f"{len(planned) - len(todo)} done already"
     )
     if warning := disk.estimate(planned, sweep, store).warning:
         console.print(warning, style="yellow", highlight=False, markup=False)
@@ -91,9 +92,10 @@ def _write_records(planned: list[PlannedTrial], store: Store) -> None:
 
 
 def longest_first(planned: list[PlannedTrial]) -> list[PlannedTrial]:
-    """The trials to train, in the order in which they start: the longest first, so that no core waits at the end."""
-    training = [trial for trial in planned if trial.action == "train"]
-    return sorted(training, key=lambda trial: -trial.config.flops(trial.config.steps - trial.from_step))
+    """The trials to train or fetch, in the order in which they start: the longest first, so that no core waits at the
+    end."""
+    running = [trial for trial in planned if trial.action in ("train", "fetch")]
+    return sorted(running, key=lambda trial: (-trial.flops, -len(trial.to_fetch) * trial.config.model.n_params_total))
 
 
 @contextlib.contextmanager
@@ -149,7 +151,7 @@ def prepare(sweep: Sweep, store: Store, *, address: str | None, console: Console
         prepare_data(sweep, store, configs, console)
 
 
-def prepare_data(sweep: Sweep, store: Store, configs: Sequence[TrialConfig], console: Console) -> dict[str, str | None]:
+def prepare_data(sweep: Sweep, store: Store, configs: Sequence[Trial], console: Console) -> dict[str, str | None]:
     """Fetch published weights, and ingest for each token store what the largest budget of ``configs`` needs.
 
     The commits of the data sets, by token store. Raises SpecError, naming file and line, for bad input.
@@ -186,9 +188,10 @@ def prepare_data(sweep: Sweep, store: Store, configs: Sequence[TrialConfig], con
     return commits
 
 
-def _needed(tokens: str, configs: Sequence[TrialConfig]) -> int:
+def _needed(tokens: str, configs: Sequence[Trial]) -> int:
     """Training blocks that the largest trial of a token store reads."""
-    return max((config.blocks for config in configs if config.tokens == tokens), default=0)
+    trained = (config for config in configs if isinstance(config, TrialConfig))
+    return max((config.blocks for config in trained if config.tokens == tokens), default=0)
 
 
 @contextlib.contextmanager
@@ -224,7 +227,7 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
 
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     cluster = ray.cluster_resources()
-    gpu = cluster.get("GPU", 0) >= 1
+    gpu = cluster.get("GPU", 0) >= 1 and not sweep.checkpoints
     per_trial = sweep.threads * sweep.workers
     _require_room(sweep, cluster)
     if sweep.workers > 1:
@@ -241,7 +244,9 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
                 "trial": tune.grid_search([t.trial_id for t in todo]),
                 "store": store.uri,
                 "gpu": gpu,
+                "keep": sweep.keep,
                 "keep_states": Keep.parse(sweep.keep).what == "all",
+                "fetch": {trial.trial_id: trial.to_fetch for trial in todo if trial.to_fetch},
             },
             tune_config=tune.TuneConfig(
                 reuse_actors=sweep.workers == 1,

@@ -14,7 +14,7 @@ import metrics
 from orchestrator.requests import Request, missing, prescribed_steps
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
-from trainables.config import TrialConfig
+from trainables.config import Trial
 
 EVALUATOR_RESOURCE = "evaluator"
 NICE = 10  # where cores are shared with training, training goes first
@@ -86,11 +86,11 @@ class Evaluator:
             found = measurer.compare(other, self._at(config, request.step), request.metrics)
             yield [{**one, "other": list(request.other)} for one in found]
         elif metrics.of_kind("trajectory", request.metrics):
-            yield self._follow(measurer, config, request)
+            yield [{**one, "of": request.of} for one in self._follow(measurer, config, request)]
         else:
             yield from measurer.measure(self._at(config, request.step), request.metrics)
 
-    def _follow(self, measurer: Any, config: TrialConfig, request: Request) -> list[dict[str, Any]]:
+    def _follow(self, measurer: Any, config: Trial, request: Request) -> list[dict[str, Any]]:
         steps = prescribed_steps(config)
         gone = sorted(set(steps) - self.store.observable_steps(request.trial_id))
         if gone:
@@ -99,12 +99,12 @@ class Evaluator:
         found: list[dict[str, Any]] = measurer.follow([self._at(config, step) for step in steps], request.metrics)
         return found
 
-    def _at(self, config: TrialConfig, step: int) -> Any:
+    def _at(self, config: Trial, step: int) -> Any:
         from metrics.measure import Checkpoint
 
         return Checkpoint(config, self.store.trial(config.trial_id), step)
 
-    def _measurer(self, config: TrialConfig) -> Any:
+    def _measurer(self, config: Trial) -> Any:
         from metrics.measure import Measurer
         from trainables.token_store import TokenStore
 

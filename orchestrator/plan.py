@@ -14,11 +14,12 @@ from orchestrator import requests
 from orchestrator.requests import Request, prescribed_steps
 from orchestrator.spec import Sweep
 from orchestrator.store import Store, measurement_key
+from trainables import tensor_identity
 from trainables.checkpoint import committed_steps, read_release, released_steps, resumable_steps
-from trainables.config import TrialConfig
+from trainables.config import PublishedConfig, Trial, TrialConfig
 from trainables.storage import CorruptFileError
 
-Action = Literal["done", "train", "measure"]
+Action = Literal["done", "train", "fetch", "measure"]  # fetch: of a published model, what training is of others
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,16 @@ class PlannedTrial:
     """A trial, what will run of it, and why.
 
     checkpoints: the steps whose weights are there; unmeasured: what is to be measured of these and of those still to
-    come, of the pairs whose checkpoints are there, and of the trajectory.
+    come, of the pairs whose checkpoints are there, and of the trajectory; to_fetch: steps of a published model.
     """
 
-    config: TrialConfig
+    config: Trial
     action: Action
     reason: str
     from_step: int
     checkpoints: tuple[int, ...]
     unmeasured: tuple[Request, ...]
+    to_fetch: tuple[int, ...] = ()
 
     @property
     def trial_id(self) -> str:
@@ -46,16 +48,31 @@ class PlannedTrial:
         wanted = [one.step for one in self.unmeasured if metrics.of_kind(metrics.OF_CHECKPOINT, one.metrics)]
         return [step for step in wanted if step not in self.checkpoints]
 
+    @property
+    def steps(self) -> int:
+        """Optimizer steps still to be done."""
+        return self.config.steps - self.from_step if self.action == "train" else 0
+
+    @property
+    def tokens(self) -> int:
+        """What is still to be trained on."""
+        return self.config.tokens_at(self.steps) or 0
+
+    @property
+    def flops(self) -> int:
+        """What is still to be spent."""
+        return self.config.flops(self.steps) or 0
+
     def to_json(self) -> dict[str, Any]:
         config = self.config
         return {
             "trial": self.trial_id,
             "model": config.model.name,
             "seed": config.seed,
-            "budget": str(config.budget),
+            "budget": str(config.budget) if isinstance(config, TrialConfig) else None,
             "budget_flops": config.budget_flops,
             "steps": config.steps,
-            "tokens": config.steps * config.tokens_per_step,
+            "tokens": config.tokens_at(config.steps),
             "flops": config.flops(config.steps),
             "action": self.action,
             "from_step": self.from_step,
@@ -80,7 +97,7 @@ def standing(store: Store) -> list[PlannedTrial]:
     return _plan_trials(configs, configs, names, store)
 
 
-def others(store: Store, configs: Iterable[TrialConfig]) -> Iterator[TrialConfig]:
+def others(store: Store, configs: Iterable[Trial]) -> Iterator[Trial]:
     """Trials of the store that are not among ``configs``; a damaged record is none."""
     known = {config.trial_id for config in configs}
     for trial_id in store.trial_ids():
@@ -96,7 +113,7 @@ def unknown_metrics(store: Store) -> list[str]:
 
 
 def _plan_trials(
-    configs: Sequence[TrialConfig], peers: Sequence[TrialConfig], names: tuple[str, ...], store: Store
+    configs: Sequence[Trial], peers: Sequence[Trial], names: tuple[str, ...], store: Store
 ) -> list[PlannedTrial]:
     paired_peers = peers if metrics.of_kind("pair", names) else ()  # without pairs, no trial is listed for them
     there = {(peer.trial_id, step) for peer in paired_peers for step in store.observable_steps(peer.trial_id)}
@@ -113,20 +130,20 @@ def _plan_trials(
     return planned
 
 
-def paired(config: TrialConfig, unmeasured: tuple[Request, ...], store: Store) -> PlannedTrial:
+def paired(config: Trial, unmeasured: tuple[Request, ...], store: Store) -> PlannedTrial:
     """A trial of which nothing is to be done but to measure it beside others."""
     steps = tuple(committed_steps(store.trial(config.trial_id)))
     return PlannedTrial(config, "measure", "to measure beside another seed", config.steps, steps, unmeasured)
 
 
-def _plan_trial(config: TrialConfig, names: tuple[str, ...], pairs: list[Request], store: Store) -> PlannedTrial:
+def _plan_trial(config: Trial, names: tuple[str, ...], pairs: list[Request], store: Store) -> PlannedTrial:
+    if isinstance(config, PublishedConfig):
+        return _plan_published(config, names, pairs, store)
     folder = store.trial(config.trial_id)
     status = store.read_status(config.trial_id)
     prescribed = prescribed_steps(config)
     steps = tuple(committed_steps(folder))
-    trajectory = requests.trajectory(config, names)
-    wanted = [requests.of_checkpoint(config, step, names) for step in sorted({*steps, *prescribed})]
-    lacking = requests.missing(store, [*wanted, *pairs, *([trajectory] if trajectory else [])])
+    lacking = _lacking(config, names, pairs, {*steps, *prescribed}, store)
     released = set(released_steps(folder))
     unmeasured = tuple(
         one for one in lacking if one.step in steps or not _was_measured_before(store, one, one.step in released)
@@ -136,9 +153,7 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], pairs: list[Request
     if status is not None and status.state == "done" and config.steps in steps and not lost:
         if not unmeasured:
             return dataclasses.replace(trial, action="done", reason="trained and measured")
-        counts = Counter(label for request in unmeasured for label in _labels(store, request))
-        listed = ", ".join(f"{name} x {count}" for name, count in counts.items())
-        return dataclasses.replace(trial, reason=f"to measure: {listed}")
+        return dataclasses.replace(trial, reason=_to_measure(store, unmeasured))
     before_lost = (step for step in resumable_steps(folder, prescribed) if step < min(lost, default=config.steps + 1))
     from_step = max(before_lost, default=0)
     if status is not None and status.state == "failed":
@@ -151,6 +166,46 @@ def _plan_trial(config: TrialConfig, names: tuple[str, ...], pairs: list[Request
     else:
         reason = "not in the store yet"
     return dataclasses.replace(trial, action="train", reason=reason, from_step=from_step)
+
+
+def _plan_published(
+    config: PublishedConfig, names: tuple[str, ...], pairs: list[Request], store: Store
+) -> PlannedTrial:
+    """What was released is fetched again where more is asked of it: the Hub still has it."""
+    folder = store.trial(config.trial_id)
+    status = store.read_status(config.trial_id)
+    steps = tuple(committed_steps(folder))
+    prescribed = requests.prescribed_steps(config)
+    lacking = _lacking(config, names, pairs, prescribed, store)
+    trial = PlannedTrial(config, "done", "fetched and measured", config.steps, steps, tuple(lacking))
+    unrecorded = [step for step in prescribed if not tensor_identity.is_recorded(folder, step)]
+    observable = (
+        store.observable_steps(config.trial_id) if metrics.of_kind(("pair", "trajectory"), names) else prescribed
+    )
+    gone = set(prescribed).difference(observable)
+    to_fetch = sorted({*trial.to_make, *unrecorded, *gone}.difference(steps))
+    if to_fetch or (status is not None and status.state == "failed"):
+        reason = f"{len(to_fetch)} of {len(prescribed)} revisions to fetch"
+        if status is not None and status.state == "failed":
+            reason = f"failed: {(status.reason or '').splitlines()[0]}; {reason}"
+        return dataclasses.replace(trial, action="fetch", reason=reason, to_fetch=tuple(to_fetch))
+    if lacking:
+        return dataclasses.replace(trial, action="measure", reason=_to_measure(store, lacking))
+    return trial
+
+
+def _lacking(
+    config: Trial, names: tuple[str, ...], pairs: list[Request], steps: Iterable[int], store: Store
+) -> list[Request]:
+    """What the store lacks of a trial's measurements: of the checkpoints at ``steps``, the pairs and the trajectory."""
+    trajectory = requests.trajectory(config, names)
+    wanted = [requests.of_checkpoint(config, step, names) for step in sorted(steps)]
+    return requests.missing(store, [*wanted, *pairs, *([trajectory] if trajectory else [])])
+
+
+def _to_measure(store: Store, unmeasured: Iterable[Request]) -> str:
+    counts = Counter(label for request in unmeasured for label in _labels(store, request))
+    return f"to measure: {', '.join(f'{name} x {count}' for name, count in counts.items())}"
 
 
 def _was_measured_before(store: Store, request: Request, released: bool) -> bool:

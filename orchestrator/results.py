@@ -13,7 +13,9 @@ from rich.table import Table
 
 from metrics.base import ACROSS_SEEDS, ACROSS_STEPS
 from orchestrator.store import RESULTS, Status, Store
-from trainables.config import TrialConfig
+from trainables import tensor_identity
+from trainables.config import PublishedConfig, Trial
+from trainables.tensor_identity import Fault
 
 COLUMNS = pa.schema(
     [
@@ -35,8 +37,12 @@ COLUMNS = pa.schema(
         ("seconds", pa.float64()),
         ("other_trial", pa.string()),  # of a pair, the other checkpoint
         ("other_step", pa.int64()),
+        ("revision", pa.string()),  # of a published checkpoint
+        ("fault", pa.string()),  # of it: identical, mixed or missing
     ]
 )
+NO_VALUE = {"metric": "revision", "status": "skipped", "fault": "missing"}  # the row of a revision that there is not
+INTEGERS = ("layer", "other_step", "tokens", "init_seed", "data_seed")  # which may lack
 HEADLINES = {  # metric -> heading, in the order of the table
     "held_out_loss": "loss",
     "bits_per_byte": "bits/byte",
@@ -52,20 +58,25 @@ def collect(store: Store) -> pd.DataFrame:
     """Every value in the store, one row each, in a fixed order. ``seconds`` is the whole measurement's time."""
     rows = [row for trial_id in store.trial_ids() for row in _rows(store, trial_id)]
     frame = pd.DataFrame(rows, columns=[*COLUMNS.names, *_config_names(rows)])
-    return frame.astype({"layer": "Int64", "other_step": "Int64"})
+    floats = {"flops": "float64", "budget_flops": "float64", "value": "float64", "seconds": "float64"}
+    return frame.astype({"metric_version": "Int64", **dict.fromkeys(INTEGERS, "Int64"), **floats})
 
 
 def _config_names(rows: list[dict[str, Any]]) -> list[str]:
-    return [name for name in rows[0] if name.startswith("config/")] if rows else []
+    return list(dict.fromkeys(name for row in rows for name in row if name.startswith("config/")))
 
 
 def _rows(store: Store, trial_id: str) -> Iterator[dict[str, Any]]:
     config = store.read_trial(trial_id)
     fixed = _trial_columns(config)
-    settings = {f"config/{name}": value for name, value in vars(config.optimization).items()}
-    settings |= {"config/seq_len": config.seq_len, "config/threads": config.threads, "config/workers": config.workers}
+    settings = {f"config/{name}": value for name, value in config.settings.items()}
+    revisions = {one.step: one.name for one in config.revisions} if isinstance(config, PublishedConfig) else {}
+    faulty = faults(store, config)
+    for step, fault in faulty.items():
+        if fault.kind == "missing":
+            yield {**fixed, **_at(config, step), **NO_VALUE, "revision": revisions[step], "reason": fault.reason}
     for step in store.measured_steps(trial_id):
-        at = {"step": step, "tokens": step * config.tokens_per_step, "flops": float(config.flops(step))}
+        at = _at(config, step) | {"revision": revisions.get(step), "fault": getattr(faulty.get(step), "kind", None)}
         for _, one in sorted(store.read_measurements(trial_id, step).items()):
             other_trial, other_step = one.get("other") or (None, None)
             about = {"metric_version": one["version"], "seconds": one["seconds"]}
@@ -87,10 +98,21 @@ def _rows(store: Store, trial_id: str) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _trial_columns(config: TrialConfig) -> dict[str, Any]:
+def _at(config: Trial, step: int) -> dict[str, Any]:
+    return {"step": step, "tokens": config.tokens_at(step), "flops": config.flops(step)}
+
+
+def faults(store: Store, config: Trial) -> dict[int, Fault]:
+    """What is wrong with a published model's checkpoints, by step; nothing with those that were trained here."""
+    if isinstance(config, PublishedConfig):
+        return tensor_identity.faults(store.trial(config.trial_id), config)
+    return {}
+
+
+def _trial_columns(config: Trial) -> dict[str, Any]:
     return {
         "trial": config.trial_id,
-        "model": config.model.name,
+        "model": config.family if isinstance(config, PublishedConfig) else config.model.name,
         "seed": config.seed,
         "init_seed": config.init_seed,
         "data_seed": config.data_seed,

@@ -8,13 +8,15 @@ from collections.abc import Collection, Mapping
 import metrics
 from metrics import trace
 from orchestrator import requests
+from orchestrator.requests import ANSWERED
 from orchestrator.spec import Keep, Sweep
 from orchestrator.store import Store
 from trainables import checkpoint
 from trainables.checkpoint import KEPT_TRAINING_STATES, TRAINING_STATE, committed_steps, released_steps
-from trainables.config import TrialConfig
+from trainables.config import PublishedConfig, Trial
 from trainables.storage import CorruptFileError
 
+AHEAD = 2  # published checkpoints on disk that will go: one is measured while the next is fetched
 HELD_OUT, LOSS = "held_out", "held_out_loss"
 
 
@@ -24,6 +26,8 @@ def kept(keep: Keep, there: Collection[int], *, end: int, losses: Mapping[int, f
     end: the trial's last step; losses: held-out, by step. Of equal losses the earliest is the lowest, so that the order
     of measuring changes nothing.
     """
+    if keep.what == "none":
+        return set()
     if keep.what == "last":
         best = min((step for step in there if step in losses), key=lambda step: (losses[step], step), default=None)
         return {*sorted(there)[-keep.count :], *([] if best is None else [best])}
@@ -45,11 +49,12 @@ def releasable(
     return sorted(set(there) & set(measured) - set(needed) - kept(keep, there, end=end, losses=losses))
 
 
-def release_measured(store: Store, config: TrialConfig, sweep: Sweep, in_use: Collection[int] = ()) -> list[int]:
+def release_measured(store: Store, config: Trial, sweep: Sweep, in_use: Collection[int] = ()) -> list[int]:
     """Release what the sweep's rule does not keep of a trial; the steps. ``in_use``: not these.
 
     Only of checkpoints that are measured by everything the sweep asks of one, with a trace where pairs or trajectories
-    may still ask for more, and never one that the trial, as long as it is not done, may have to go on from.
+    may still ask for more, and never one that the trial, as long as it is not done, may have to go on from. A published
+    checkpoint may go also where a measurement failed: it can be fetched again, and the disk stays bounded.
     """
     keep = Keep.parse(sweep.keep)
     if keep.what in ("all", "weights"):
@@ -69,7 +74,7 @@ def release_measured(store: Store, config: TrialConfig, sweep: Sweep, in_use: Co
     return released
 
 
-def settle(store: Store, config: TrialConfig, sweep: Sweep) -> list[int]:
+def settle(store: Store, config: Trial, sweep: Sweep) -> list[int]:
     """Bring a trial of an earlier run to the rule and end deletions that were cut off; the steps newly released.
 
     Nothing may be training it.
@@ -82,7 +87,7 @@ def settle(store: Store, config: TrialConfig, sweep: Sweep) -> list[int]:
     return release_measured(store, config, sweep)
 
 
-def _to_go_on_from(store: Store, config: TrialConfig, there: Collection[int]) -> list[int]:
+def _to_go_on_from(store: Store, config: Trial, there: Collection[int]) -> list[int]:
     status = store.read_status(config.trial_id)
     if status is not None and status.state == "done" and config.steps in there:
         return []
@@ -90,14 +95,15 @@ def _to_go_on_from(store: Store, config: TrialConfig, there: Collection[int]) ->
     return [step for step in states if step in there][-KEPT_TRAINING_STATES:]
 
 
-def _measured(store: Store, config: TrialConfig, sweep: Sweep, there: Collection[int]) -> set[int]:
+def _measured(store: Store, config: Trial, sweep: Sweep, there: Collection[int]) -> set[int]:
     wanted = (requests.of_checkpoint(config, step, sweep.suite) for step in there)
-    measured = set(there) - {one.step for one in requests.missing(store, wanted)}
+    answered = (*ANSWERED, "failed") if isinstance(config, PublishedConfig) else ANSWERED
+    measured = set(there) - {one.step for one in requests.missing(store, wanted, answered)}
     if metrics.of_kind(("pair", "trajectory"), sweep.suite):
         measured &= set(trace.kept_steps(store.trial(config.trial_id)))
     return measured
 
 
-def _held_out_loss(store: Store, config: TrialConfig, step: int) -> float | None:
+def _held_out_loss(store: Store, config: Trial, step: int) -> float | None:
     one = store.read_measurements(config.trial_id, step).get(metrics.registry()[HELD_OUT].key, {"values": []})
     return next((value for name, _, value, _ in one["values"] if name == LOSS), None)

@@ -20,11 +20,12 @@ import metrics
 from metrics.evaluation import harness
 from metrics.evaluation.harness import COMMON_TASKS, DATA_VARIABLE
 from metrics.evaluation.subject import CPU_BATCH_SIZE, EvaluationSettings
-from trainables import mixture, models
+from trainables import mixture, models, published
 from trainables.budget import Budget
-from trainables.config import ModelConfig, Optimization, TrialConfig
+from trainables.config import ModelConfig, Optimization, PublishedConfig, Trial, TrialConfig
 from trainables.corpus import CORPORA, EMBEDDED
 from trainables.models import FROM_SCRATCH, MODELS
+from trainables.published import ALL, LOG
 from trainables.schedules import decay_start, warmup_steps
 from trainables.shards import Columns
 from trainables.token_spec import TokenSpec
@@ -34,6 +35,7 @@ from trainables.tokenizers import AUTO, BPE
 Role = Literal["axis", "fixed", "free"]
 
 
+TRAINING_AXES = ("seeds", "budgets")
 OWN_EVALUATIONS = metrics.evaluations()
 CHECKPOINTS_AT_MOST = 100_000  # of a trial; what asks for more was mistyped
 
@@ -44,19 +46,19 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True)
 class Keep:
-    """What of measured checkpoints stays: ``all``, ``weights``, ``log``, or of the ``last`` so many."""
+    """What of measured checkpoints stays: ``all``, ``weights``, ``log``, of the ``last`` so many, or ``none``."""
 
     what: str
     count: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Keep:
-        """``all``, ``weights``, ``last:3`` or ``log``. Raises SpecError."""
-        if text in ("all", "weights", "log"):
+        """``all``, ``weights``, ``last:3``, ``log`` or ``none``. Raises SpecError."""
+        if text in ("all", "weights", "log", "none"):
             return cls(text)
         match = re.fullmatch(r"last:([1-9][0-9]*)", text)
         if match is None:
-            raise SpecError(f"keep={text}: unknown. Allowed: all, weights, log, and last:K for a whole number K >= 1")
+            raise SpecError(f"keep={text}: unknown. Allowed: all, weights, log, none, and last:K for K = 1, 2, ...")
         return cls("last", int(match[1]))
 
 
@@ -73,6 +75,9 @@ class Sweep:
     )
     revision: tuple[str, ...] = _field(
         (FROM_SCRATCH,), "axis", f"where training starts: {FROM_SCRATCH}, or published weights (step3000, main)"
+    )
+    checkpoints: tuple[str, ...] = _field(
+        (), "axis", f"train nothing, measure these published checkpoints: {ALL}, {LOG}, or names (step1000, main)"
     )
     seeds: tuple[int, ...] = _field((0, 1, 2), "axis", "each seeds a trial's initialisation and data order")
     budgets: tuple[Budget, ...] = _field((), "axis", "what a trial may spend: 1e11 (FLOPs), 3e6tokens or 200steps")
@@ -139,14 +144,18 @@ class Sweep:
         "weights",
         "free",
         "what stays on disk of measured checkpoints: all (weights and training states), weights (of all), last:K "
-        "(weights of the last K and of the lowest held-out loss), log (weights at steps 0, 1, 2, 4, 8 ... and the end)",
+        "(weights of the last K and of the lowest held-out loss), log (weights at 0, 1, 2, 4, 8 ... and the end), "
+        "none (of published checkpoints, which can be fetched again)",
     )
 
     def __post_init__(self) -> None:
         _check(self)
 
-    def trials(self) -> tuple[TrialConfig, ...]:
-        """Every trial, by model, budget, then seed. Raises SpecError for a budget that buys no step."""
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial, by model, budget, then seed. Raises SpecError for a budget that buys no step, and a published
+        checkpoint that there is not."""
+        if self.checkpoints:
+            return tuple(map(self._published, self.models()))
         configs = []
         for model in self.models():
             tokens = self.token_spec(model).fingerprint
@@ -197,6 +206,13 @@ class Sweep:
                 columns=Columns(self.text_columns, self.domain_column),
                 mixture=self.mixture,
             )
+        except ValueError as error:
+            raise SpecError(str(error)) from error
+
+    def _published(self, model: ModelConfig) -> PublishedConfig:
+        try:
+            tokens = self.token_spec(model).fingerprint
+            return published.find(model, self.checkpoints, tokens=tokens, seq_len=self.seq_len)
         except ValueError as error:
             raise SpecError(str(error)) from error
 
@@ -255,8 +271,17 @@ def _check(sweep: Sweep) -> None:
             raise SpecError(f"{item.name}={value}: must be a finite number")
     for name in fields_by_role("axis"):
         values = getattr(sweep, name)
-        if not values and name not in ("metrics", "evaluations"):
+        if not values and name not in (
+            "metrics",
+            "evaluations",
+            "checkpoints",
+            *(TRAINING_AXES * bool(sweep.checkpoints)),
+        ):
             raise SpecError(f"{name}: needs at least one value")
+        if values and sweep.checkpoints and name in TRAINING_AXES:
+            raise SpecError(
+                f"{name}={','.join(map(str, values))}: published checkpoints have been trained; give {name}=none"
+            )
         if len(set(values)) < len(values):
             raise SpecError(f"{name}={','.join(map(str, values))}: a value is given twice")
     for word in sweep.metrics:
@@ -303,9 +328,14 @@ def _check(sweep: Sweep) -> None:
     for name in ("adam_beta1", "adam_beta2"):
         if not 0 <= getattr(sweep, name) < 1:
             raise SpecError(f"{name}={getattr(sweep, name)}: must be at least 0 and less than 1")
+    if sweep.checkpoints and set(sweep.revision) != {FROM_SCRATCH}:
+        raise SpecError(
+            f"revision={','.join(sweep.revision)}: says where training starts; checkpoints= what is measured"
+        )
     if sweep.limit is not None and sweep.limit < 1:
         raise SpecError(f"limit={sweep.limit}: must be at least 1; none evaluates all items")
-    Keep.parse(sweep.keep)
+    if Keep.parse(sweep.keep).what == "none" and not sweep.checkpoints:
+        raise SpecError("keep=none: trained checkpoints cannot be fetched again; give keep=last:1")
     if sweep.learning_rate is not None and not 0 < sweep.learning_rate < float("inf"):
         raise SpecError(f"learning_rate={sweep.learning_rate}: must be a positive number")
     if sweep.init_seed is not None and sweep.data_seed is not None and len(sweep.seeds) > 1:

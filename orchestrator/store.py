@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from metrics import diagrams, trace
 from orchestrator.spec import SpecError, Sweep, default_words, fields_by_role
 from trainables.checkpoint import CHECKPOINTS, committed_steps, step_name
-from trainables.config import TrialConfig
+from trainables.config import PublishedConfig, Trial, trial_from_json
 from trainables.storage import CorruptFileError, Folder, canonical_json, sha256
 
 if TYPE_CHECKING:
@@ -92,19 +92,23 @@ class Store:
         names = (self.root / "trials").names()
         return [name for name in names if self.trial(name).exists(TRIAL) or self.trial(name).exists(CHECKPOINTS)]
 
-    def read_trial(self, trial_id: str) -> TrialConfig:
+    def read_trial(self, trial_id: str) -> Trial:
         """Raises CorruptFileError for a record that is damaged or gone; :meth:`write_trial` mends it."""
         try:
-            return TrialConfig.from_json(self.trial(trial_id).read_json(TRIAL))
+            return trial_from_json(self.trial(trial_id).read_json(TRIAL))
         except (FileNotFoundError, CorruptFileError) as error:
             message = f"{error}; the record of a trial: run its sweep again and it is written anew"
             raise CorruptFileError(message) from error
 
-    def write_trial(self, config: TrialConfig) -> None:
-        """Write the trial's record where it is missing or damaged; its name is a hash of all that it says."""
+    def write_trial(self, config: Trial) -> None:
+        """Write the trial's record where it is missing, damaged, or lacks revisions; its name is a hash of the rest."""
         try:
-            self.read_trial(config.trial_id)
+            known = self.read_trial(config.trial_id)
         except CorruptFileError:
+            known = None
+        if isinstance(config, PublishedConfig) and isinstance(known, PublishedConfig):
+            config = config.with_revisions_of(known)
+        if known is None or config != known:
             self.trial(config.trial_id).write_json(TRIAL, config.to_json())
 
     def read_status(self, trial_id: str) -> Status | None:
@@ -217,6 +221,8 @@ class Store:
             if name in fields_by_role("fixed") and (old := known["sweep"].get(name, defaults[name])) != value
         ]
         corpus = sweep.token_spec(sweep.models()[0]).corpus_fingerprint
+        if bool(sweep.checkpoints) != bool(known["sweep"].get("checkpoints")):
+            changes = [("checkpoints", known["sweep"].get("checkpoints", []), list(sweep.checkpoints))]
         if not changes and corpus != known["corpus_fingerprint"]:
             changes.append(("the corpus's content", known["corpus_fingerprint"], corpus))
         if not changes:
@@ -239,9 +245,16 @@ class Store:
             if known.trial_id != trial_id:
                 return [("the identity of a trial (the training loop's version)", trial_id, known.trial_id)]
             config = wanted.pop(known.model.name, None)  # one of a model speaks for all
-            if config is not None:
-                own = {"budget", "seed", "init_seed", "data_seed"}
-                pairs = ((name, value, getattr(config, name)) for name, value in vars(known).items() if name not in own)
-                if changes := [(f"{name} of {known.model.name}", old, new) for name, old, new in pairs if old != new]:
-                    return changes
+            if config is not None and (changes := _changes(known, config)):
+                return [(f"{name} of {known.model.name}", old, new) for name, old, new in changes]
         return []
+
+
+def _changes(known: Trial, config: Trial) -> list[tuple[str, Any, Any]]:
+    """(field, old, new) where two trials of a model's name differ otherwise than their sweep's axes make them."""
+    own = {"budget", "seed", "init_seed", "data_seed", "revisions"}
+    found = [(n, old, getattr(config, n, None)) for n, old in vars(known).items() if n not in own]
+    if isinstance(known, PublishedConfig) and isinstance(config, PublishedConfig):
+        now = {one.name: one.commit for one in config.revisions}
+        found += [(f"revision {o.name}", o.commit, now[o.name]) for o in known.revisions if o.commit and o.name in now]
+    return [(name, old, new) for name, old, new in found if old != new]

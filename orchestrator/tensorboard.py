@@ -24,7 +24,7 @@ from orchestrator.figures import pictures
 from orchestrator.requests import Request
 from orchestrator.store import TENSORBOARD, Store, measurement_key
 from trainables.checkpoint import CHECKPOINTS
-from trainables.config import TrialConfig
+from trainables.config import Trial
 from trainables.step_log import read_segment, segment_starts
 from trainables.storage import CorruptFileError
 
@@ -40,10 +40,10 @@ def log_directory(store: Store) -> Path:
     )
 
 
-def hyperparameters(config: TrialConfig) -> dict[str, Any]:
+def hyperparameters(config: Trial) -> dict[str, Any]:
     """What distinguishes trials, flat, by the names users know."""
-    chosen = {"model": config.model.name, "seed": config.seed, "budget_flops": config.budget_flops}
-    return chosen | {"seq_len": config.seq_len, "workers": config.workers} | vars(config.optimization)
+    flops = config.budget_flops or 0.0  # of a published model that says too little it is not known
+    return {"model": config.model.name, "seed": config.seed, "budget_flops": flops} | config.settings
 
 
 @dataclass
@@ -51,13 +51,13 @@ class TrialBoard:
     """Writes one trial's run; :meth:`follow` adds what the training loop has logged since the last call."""
 
     store: Store
-    config: TrialConfig
+    config: Trial
     directory: Path
     last_step: int = 0
     _writer: EventFileWriter | None = None
 
     @classmethod
-    def open(cls, store: Store, config: TrialConfig, unmeasured: Iterable[Request] = ()) -> TrialBoard:
+    def open(cls, store: Store, config: Trial, unmeasured: Iterable[Request] = ()) -> TrialBoard:
         """A new run with all that is in the store, but for what is about to be measured again."""
         directory = log_directory(store) / config.trial_id
         shutil.rmtree(directory, ignore_errors=True)
@@ -140,7 +140,7 @@ def _scalars(values: Mapping[str, float]) -> Summary:
     return Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
 
 
-def write_hparams_header(store: Store, configs: Iterable[TrialConfig]) -> None:
+def write_hparams_header(store: Store, configs: Iterable[Trial]) -> None:
     """The HParams tab's columns, over all trials of the store."""
     directory = log_directory(store)
     for old in directory.glob("events.out.tfevents.*"):

@@ -11,11 +11,15 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator import retention
+from orchestrator.spec import Keep
 from orchestrator.store import ERROR_LOG, Status, Store
 from trainables.checkpoint import committed_steps
-from trainables.config import TrialConfig
+from trainables.config import PublishedConfig, TrialConfig
+from trainables.published import fetch_checkpoints
 from trainables.token_store import TokenStore
 
+POLL_S = 0.2
 WORKER_DIED = "WorkerHealthCheckFailedError"  # what Ray Train calls it
 DRIVER_RESOURCE = "trial_driver"  # the driver of a distributed trial waits on it, never on the workers' CPUs
 
@@ -26,12 +30,14 @@ def train_worker(settings: dict[str, Any]) -> None:
 
     store = Store.open(settings["store"])
     config = store.read_trial(settings["trial"])
+    assert isinstance(config, TrialConfig), "published models are not trained"
     tokens = TokenStore.open(store.tokens(config.tokens))
     pretrain(config, store.trial(config.trial_id), tokens, keep_states=settings["keep_states"])
 
 
 def run_trial(settings: dict[str, Any]) -> None:
-    """The Tune trainable. settings as :func:`train_worker`, and "gpu". A failed trial is a status, not an exception:
+    """The Tune trainable. settings as :func:`train_worker`, and "gpu", "keep": the sweep's, and "fetch": the steps to
+    fetch of each published model. A failed trial is a status, not an exception:
 
     its process stays warm for the next trial, and its neighbours never notice.
     """
@@ -43,7 +49,10 @@ def run_trial(settings: dict[str, Any]) -> None:
     store.write_status(config.trial_id, Status("running", step=0, seconds=0.0))
     reason, log = None, ""
     try:
-        _fit(config, settings)
+        if isinstance(config, PublishedConfig):
+            _fetch(config, store, settings)
+        else:
+            _fit(config, settings)
     except Exception as error:
         causes = dict.fromkeys(_causes(error))
         if any(cause.startswith(WORKER_DIED) for cause in causes):
@@ -85,6 +94,21 @@ def _fit(config: TrialConfig, settings: dict[str, Any]) -> None:
                 failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),  # Tune retries, boundedly
             ),
         ).fit()
+
+
+def _fetch(config: PublishedConfig, store: Store, settings: dict[str, Any]) -> None:
+    """Fetch the revisions of a published model, never more than the evaluators have room for."""
+    folder, keep = store.trial(config.trial_id), Keep.parse(settings["keep"])
+
+    def wait_for_room() -> None:
+        while True:
+            there = committed_steps(folder)
+            going = set(there) - retention.kept(keep, there, end=config.steps, losses={})
+            if len(going) < retention.AHEAD:
+                return
+            time.sleep(POLL_S)
+
+    fetch_checkpoints(config, folder, settings["fetch"][config.trial_id], wait_for_room)
 
 
 def _causes(error: BaseException) -> Iterator[str]:

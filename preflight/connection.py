@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.disk import human
 from preflight.check import Problem
+from trainables import hub
 
 PATIENCE_S = 4.0  # to connect, and then for an answer
 AT_MOST_S = 9.0  # also where the name server is what does not answer
@@ -17,17 +18,11 @@ FAITHFUL = "check HF_ENDPOINT, whose server may not mirror the Hub faithfully"
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
-def is_offline() -> bool:
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
 def connection() -> str:
     """One question to the Hub, whose it is that asks: any answer of its own will do, but one that refuses a token."""
     from huggingface_hub import constants, get_session, get_token
 
-    if is_offline():
+    if hub.is_offline():
         return "offline mode is on: nothing is asked of the network, the cache must do"
     token = get_token()
     if token and not (token.isascii() and token.isprintable()):  # the client's error would show it
@@ -77,7 +72,7 @@ def cache() -> str:
 
     folder = Path(constants.HF_HUB_CACHE)
     there = existing(folder)
-    if not is_offline() and not os.access(there, os.W_OK | os.X_OK):
+    if not hub.is_offline() and not os.access(there, os.W_OK | os.X_OK):
         raise Problem(f"{folder} cannot be written to", "set HF_HOME to a folder of yours, as HF_HOME=$SCRATCH/hf")
     held = sum(blob.stat().st_size for blob in folder.glob("*/blobs/*") if blob.is_file())
     free = shutil.disk_usage(there).free

@@ -12,9 +12,9 @@ from typing import Any
 
 from orchestrator.disk import human
 from preflight.check import Problem
-from preflight.connection import FAITHFUL, is_offline
+from preflight.connection import FAITHFUL
 from trainables import corpus as corpora
-from trainables import embedded
+from trainables import embedded, hub
 from trainables.corpus import CORPORA, EMBEDDED, SPLITS, HubDataset, Shard
 from trainables.shards import PILE, Columns, Document
 
@@ -105,7 +105,7 @@ def structure(source: Source) -> str:
 
 
 def _refuse_offline() -> None:
-    if is_offline():
+    if hub.is_offline():
         raise Problem(
             "offline mode is on, and data sets of the Hub are streamed from it, not from the cache",
             "run `sweep.py prepare` where there is a network and copy the folder `tokens` beside the store; or unset "

@@ -20,7 +20,7 @@ from orchestrator.provenance import output, usable_cpus
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from preflight.check import Problem
-from trainables.config import TrialConfig
+from trainables.config import PublishedConfig, Trial
 from trainables.models import FROM_SCRATCH
 from trainables.tokenizers import BPE
 
@@ -32,6 +32,8 @@ ACTIVATIONS = {"gpt2": 42}
 ACTIVATIONS_OTHERWISE = 18
 LOGITS = 4
 FORMULA = "16 B x parameters + 4 B x tokens of a step x (18 x layers x width, of gpt2 42, + 4 x vocabulary)"
+FETCHED_FORMULA = "12 B x parameters"
+FETCHED = 12
 CGROUPS = ("/sys/fs/cgroup{}/memory.max", "/sys/fs/cgroup/memory{}/memory.limit_in_bytes")
 
 
@@ -105,15 +107,15 @@ def shapes(sweep: Sweep) -> Sweep:
     return dataclasses.replace(sweep, revision=(FROM_SCRATCH,), tokenizer=BPE)
 
 
-def trials(sweep: Sweep) -> list[TrialConfig]:
-    """As many as the sweep has, by their shapes."""
+def trials(sweep: Sweep) -> list[Trial]:
+    """As many as the sweep has, by their shapes; which revisions a published model has is asked of the Hub."""
     return [trial for trial in shapes(sweep).trials() for _ in sweep.revision]
 
 
 def memory(sweeps: Sequence[Sweep]) -> str:
     """Whether what trains at once fits: on GPUs a worker into each, else the trials that the cores are for into RAM."""
     gpus = gpu_bytes()
-    need, at_once, largest = 0, 0, ""
+    need, at_once, largest, formula = 0, 0, "", FORMULA
     for sweep in sweeps:
         found = sorted(((needed(trial), trial.model.name) for trial in trials(sweep)), reverse=True)
         together = min(len(found), max(1, usable_cpus() // (sweep.threads * sweep.workers)))
@@ -121,10 +123,11 @@ def memory(sweeps: Sequence[Sweep]) -> str:
         size = each[0] if gpus else sum(worker + PROCESS for worker in each) * sweep.workers
         if size > need:
             need, at_once, largest = size, together * sweep.workers, found[0][1]
+            formula = FETCHED_FORMULA if sweep.checkpoints else FORMULA
     there = min(gpus) if gpus else available()
     what = f"a worker of {largest}" if gpus or at_once == 1 else f"{at_once} workers at once, the largest of {largest}"
     room = f"the smallest of {len(gpus)} GPUs has {disk.human(there)}" if gpus else f"{disk.human(there)} of RAM free"
-    said = f"{disk.human(need)} for {what} (each {FORMULA}); {room}"
+    said = f"{disk.human(need)} for {what} (each {formula}); {room}"
     if need > there:
         raise Problem(
             said, "a smaller batch_size or seq_len, a smaller Pythia, or on CPUs more threads= for fewer trials at once"
@@ -132,9 +135,12 @@ def memory(sweeps: Sequence[Sweep]) -> str:
     return said
 
 
-def needed(config: TrialConfig) -> int:
-    """Bytes of a worker: weights, gradients and AdamW's moments, and activations and logits of its share of a batch."""
+def needed(config: Trial) -> int:
+    """Bytes of a worker: weights, gradients and AdamW's moments, and activations and logits of its share of a batch; of
+    what fetches or measures a published model: its file and its weights in float32, twice while they are converted."""
     model = config.model
+    if isinstance(config, PublishedConfig):
+        return FETCHED * model.n_params_total
     per_parameter = 16 if config.workers == 1 else 20  # DDP's buckets hold the gradients once more
     widths = ACTIVATIONS.get(model.architecture, ACTIVATIONS_OTHERWISE)
     values = (

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.disk import human
 from preflight.check import Problem
-from preflight.connection import FAITHFUL, existing, is_offline
+from preflight.connection import FAITHFUL, existing
 from preflight.machine import available
 from trainables import hub, models
 from trainables.config import ModelConfig
@@ -80,7 +80,7 @@ def described(target: Target) -> str:
         return f"{config.n_params_total:,} parameters, trained from scratch: nothing to download"
     if not target.is_remote:
         return _local(Path(source))
-    return _cached(target) if is_offline() else _remote(target)
+    return _cached(target) if hub.is_offline() else _remote(target)
 
 
 def _local(folder: Path) -> str:

@@ -108,15 +108,21 @@ def save(
     }
     state["rng"] = torch.get_rng_state()
     (trial / TRAINING_STATE / step_name(step)).commit([("state.safetensors", to_bytes(state))], step=step)
-    weights = models.weights_of(model)
+    save_weights(trial, step, model)
+    if not keep_states:
+        drop_training_states(trial)
+
+
+def save_weights(trial: Folder, step: int, model: PreTrainedModel) -> None:
+    """Commit the weights alone, in the precision that they have."""
+    from safetensors.torch import save as to_bytes
+
     files = [
         ("config.json", model.config.to_json_string().encode()),
-        (WEIGHTS, to_bytes(weights, metadata={"format": "pt"})),
+        (WEIGHTS, to_bytes(models.weights_of(model), metadata={"format": "pt"})),
     ]
     (trial / CHECKPOINTS / step_name(step)).commit(files, step=step)
     take_back_release(trial, step)  # made again, it is there until it is released again
-    if not keep_states:
-        drop_training_states(trial)
 
 
 def drop_training_states(trial: Folder) -> None:

@@ -98,9 +98,19 @@ class TrialConfig:
         return self.budget.amount * per_unit
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """How it is trained, flat, by the names of a sweep's fields."""
+        shape = {"seq_len": self.seq_len, "threads": self.threads, "workers": self.workers}
+        return vars(self.optimization) | shape
+
+    @property
     def blocks(self) -> int:
         """Token blocks the trial reads."""
         return self.steps * self.optimization.batch_size
+
+    def tokens_at(self, step: int) -> int:
+        """Tokens trained on after ``step`` optimizer steps."""
+        return step * self.tokens_per_step
 
     def flops(self, step: int) -> int:
         """FLOPs spent after ``step`` optimizer steps."""
@@ -112,8 +122,7 @@ class TrialConfig:
         identity = dataclasses.asdict(self) | {"loop_version": LOOP_VERSION}
         del identity["checkpoint_every"], identity["seed"], identity["model"]["source"]
         seeds = f"s{self.init_seed}" if self.init_seed == self.data_seed else f"i{self.init_seed}d{self.data_seed}"
-        model = re.sub(r"[^\w.@-]+", "-", self.model.name)  # a folder or a revision may hold what a path must not
-        return f"{model}-{self.budget}-{seeds}-{sha256(canonical_json(identity))[:8]}"
+        return f"{_slug(self.model.name)}-{self.budget}-{seeds}-{sha256(canonical_json(identity))[:8]}"
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -128,3 +137,98 @@ class TrialConfig:
                 "optimization": Optimization(**data["optimization"]),
             }
         )
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A published checkpoint: a branch of the model's repository, at an optimizer step of its training.
+
+    step: 0 where the branch's name tells none; commit: None of a branch that should be there and is not.
+    """
+
+    step: int
+    name: str
+    commit: str | None
+
+
+@dataclass(frozen=True)
+class PublishedConfig:
+    """A published model whose revisions are its checkpoints: a trial that trains nothing.
+
+    family: its name without the seed, the same for models that differ in the seed alone; init_seed, data_seed: None
+    where they are not known; revisions: by step; seq_len: of the probe set; tokens_per_step: of its training, None
+    where it is not known, and with it tokens and FLOPs.
+    """
+
+    model: ModelConfig
+    family: str
+    seed: int
+    init_seed: int | None
+    data_seed: int | None
+    revisions: tuple[Revision, ...]
+    tokens: str  # fingerprint of the token store of the probe set
+    seq_len: int
+    tokens_per_step: int | None
+
+    @property
+    def checkpoint_steps(self) -> list[int]:
+        """Steps of the checkpoints that are there to be had."""
+        return [one.step for one in self.revisions if one.commit is not None]
+
+    @property
+    def steps(self) -> int:
+        """The last one's."""
+        return max(self.checkpoint_steps, default=0)
+
+    @property
+    def budget_flops(self) -> float | None:
+        """What training had cost at the last checkpoint."""
+        return self.flops(self.steps)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As a trained trial's, as far as there is any."""
+        return {"seq_len": self.seq_len}
+
+    def tokens_at(self, step: int) -> int | None:
+        return None if self.tokens_per_step is None else step * self.tokens_per_step
+
+    def flops(self, step: int) -> int | None:
+        """FLOPs of training up to ``step``, at the model's full context."""
+        tokens = self.tokens_at(step)
+        return None if tokens is None else tokens * flops_per_token(self.model, self.model.context)
+
+    def at(self, step: int) -> Revision:
+        return next(one for one in self.revisions if one.step == step)
+
+    @property
+    def trial_id(self) -> str:
+        """As a trained trial's; its revisions are not part of it, so that further ones extend it."""
+        identity = dataclasses.asdict(self)
+        del identity["revisions"], identity["seed"], identity["family"]
+        return f"{_slug(self.model.name)}-published-{sha256(canonical_json(identity))[:8]}"
+
+    def with_revisions_of(self, other: PublishedConfig) -> PublishedConfig:
+        """This trial with the other's revisions, too; where both have a step, this one's."""
+        merged = {one.step: one for one in (*other.revisions, *self.revisions)}
+        return dataclasses.replace(self, revisions=tuple(merged[step] for step in sorted(merged)))
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> PublishedConfig:
+        revisions = tuple(Revision(**one) for one in data["revisions"])
+        return cls(**data | {"model": ModelConfig(**data["model"]), "revisions": revisions})
+
+
+Trial = TrialConfig | PublishedConfig
+
+
+def trial_from_json(data: dict[str, Any]) -> Trial:
+    """Either kind's ``to_json``."""
+    return PublishedConfig.from_json(data) if "revisions" in data else TrialConfig.from_json(data)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.@-]+", "-", name)  # a folder or a revision may hold what a path must not

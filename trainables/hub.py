@@ -56,11 +56,19 @@ def is_repo_id(word: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", word) is not None
 
 
-def fetch(source: str, patterns: Sequence[str], revision: str | None = None, *, whole: Callable[[Path], bool]) -> Path:
+def fetch(
+    source: str,
+    patterns: Sequence[str],
+    revision: str | None = None,
+    *,
+    whole: Callable[[Path], bool],
+    into: Path | None = None,
+) -> Path:
     """The folder with a model's files of these patterns, downloaded where the cache lacks them, each checked.
 
     What the cache has is used without asking the Hub again, if it is ``whole``: a branch that moves on does not change
-    a sweep half way. A ``source`` that is an absolute path is that folder. Raises HubError.
+    a sweep half way. into: a cache of its own for what must be downloaded. A ``source`` that is an absolute path is
+    that folder. Raises HubError.
     """
     if is_own(source):
         return Path(source)
@@ -75,7 +83,7 @@ def fetch(source: str, patterns: Sequence[str], revision: str | None = None, *, 
             pass
         commit_of(source, revision)  # snapshot_download would wait for ever for a Hub that does not answer
         for _ in range(DOWNLOADS):
-            folder = _tried(functools.partial(_snapshot, source, patterns, revision))
+            folder = _tried(functools.partial(_snapshot, source, patterns, revision, into=into))
             damaged = [path for pattern in patterns for path in sorted(folder.glob(pattern)) if not _matches(path)]
             if not damaged:
                 return folder
@@ -106,12 +114,44 @@ def commit_of(repo: str, revision: str | None = None, repo_type: str = "model") 
     return str(sha)
 
 
-def _snapshot(source: str, patterns: Sequence[str], revision: str | None, local_files_only: bool = False) -> Path:
+def is_offline() -> bool:
+    """Whether nothing is to be asked of the network."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def cache() -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def branches(repo: str) -> dict[str, str]:
+    """A model's branches and the commits they stand for; offline, those that the cache knows. Raises HubError."""
+    import huggingface_hub
+
+    if is_offline():
+        folder = cache() / f"models--{repo.replace('/', '--')}" / "refs"
+        return {str(path.relative_to(folder)): path.read_text().strip() for path in folder.rglob("*") if path.is_file()}
+    with explained(repo):
+        info(repo)  # it has the patience that list_repo_refs lacks
+        refs = _tried(functools.partial(huggingface_hub.HfApi().list_repo_refs, repo))
+    return {branch.name: branch.target_commit for branch in refs.branches}
+
+
+def _snapshot(
+    source: str, patterns: Sequence[str], revision: str | None, local_files_only: bool = False, into: Path | None = None
+) -> Path:
     import huggingface_hub
 
     return Path(
         huggingface_hub.snapshot_download(
-            source, revision=revision, allow_patterns=list(patterns), local_files_only=local_files_only
+            source,
+            revision=revision,
+            allow_patterns=list(patterns),
+            local_files_only=local_files_only,
+            cache_dir=into,
         )
     )
 

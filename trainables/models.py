@@ -314,14 +314,15 @@ def initialize(model: PreTrainedModel, seed: int) -> None:
             weight.normal_(0.0, std, generator=generator)
 
 
-def fetch_weights(config: ModelConfig) -> Path:
-    """The folder with a published model's safetensors, downloaded where they are not in the cache.
+def fetch_weights(config: ModelConfig, into: Path | None = None) -> Path:
+    """The folder with a published model's safetensors, downloaded (``into`` a cache of its own) where they are not in
+    the cache.
 
     Raises HubError, also for a repository that has only pickled weights.
     """
     assert config.source is not None, "only a model with a source has published weights"
     commit = None if hub.is_own(config.source) else config.commit
-    folder = hub.fetch(config.source, (CONFIG, *WEIGHTS), commit, whole=_has_weights)
+    folder = hub.fetch(config.source, (CONFIG, *WEIGHTS), commit, whole=_has_weights, into=into)
     if not any(folder.glob(WEIGHTS[0])):
         raise only_pickled(f"model {config.name}: {config.source} at {config.revision}")
     return folder
@@ -342,16 +343,22 @@ def start(config: ModelConfig, *, init_seed: int, device: str) -> PreTrainedMode
     """
     if config.revision is None:
         return build(config, init_seed=init_seed, device=device)
-    import torch
+    return load_published(config, fetch_weights(config), "float32").to(device)
+
+
+def load_published(config: ModelConfig, folder: Path, dtype: str = "auto") -> PreTrainedModel:
+    """The model with the weights in a folder that :func:`fetch_weights` gave; ``auto``: in the precision they have.
+
+    Raises ValueError where they cannot be read, or are not those of this model.
+    """
     from transformers import AutoModelForCausalLM
 
     origin = f"{config.source} at {config.revision}"
-    folder = fetch_weights(config)
     try:
         model, found = AutoModelForCausalLM.from_pretrained(  # it knows the names that parameters had in older versions
             folder,
             config=_settings(config),
-            dtype=torch.float32,
+            dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -362,7 +369,8 @@ def start(config: ModelConfig, *, init_seed: int, device: str) -> PreTrainedMode
     for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if names := sorted(str(name) for name in found[what] if not _BUFFER.search(str(name))):
             raise ValueError(f"{origin}: not the weights of this model: {what.replace('_', ' ')} {names[0]}")
-    return model.to(device)
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def _settings(config: ModelConfig) -> Any:
