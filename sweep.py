@@ -21,11 +21,13 @@ from rich.markup import escape
 from rich.table import Table
 
 import search_spaces
-from orchestrator.spec import SpecError, Sweep, override, type_name
+from orchestrator.overrides import override, type_name
+from orchestrator.spec import SpecError, Sweep
 from trainables import hub
 from trainables.storage import CorruptFileError
 
 if TYPE_CHECKING:
+    from orchestrator.comparison import Beside
     from orchestrator.plan import PlannedTrial
     from orchestrator.store import Store
 
@@ -111,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = _command(commands, name, function, text)
         command.add_argument("store", metavar="STORE", help="results folder or URI")
+    report = commands.choices["report"]
+    report.add_argument("--beside", metavar="STORE", help="another store to compare with, such as public checkpoints")
+    report.add_argument("--by", choices=("tokens", "flops"), default="tokens", help="compare at equal ... [tokens]")
     _command(commands, "spaces", _spaces, "list the search spaces")
     return parser
 
@@ -184,19 +189,24 @@ def _prepare(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _summarize(store: Store, console: Console) -> None:
-    """Results, report, table, and where everything is."""
-    from orchestrator import report, results
+def _summarize(store: Store, console: Console, beside: Beside | None = None) -> None:
+    """Results, report, tables, and where everything is."""
+    from orchestrator import comparison, report, results
     from orchestrator.store import REPORT, RESULTS
     from orchestrator.tensorboard import log_directory, restore
 
     frame = results.collect(store)
     results.write(store, frame)
-    report.write(store, frame)
+    report.write(store, frame, beside)
     restore(store)
     final = results.at_budget(store, frame)
     if not final.empty:
         console.print(results.rich_table(results.by_budget(final)))
+    if beside and not final.empty:
+        console.print(comparison.rich_table(comparison.compare(final, beside), beside))
+        console.print(beside.caution, style="yellow", highlight=False, markup=False)
+    for line in results.fault_lines(store):
+        console.print(f"fault    {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     for label, text in (
         ("results", f"{store.root}/{RESULTS}"),
         ("report", f"{store.root}/{REPORT}"),
@@ -277,9 +287,12 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from orchestrator.comparison import Beside
     from orchestrator.store import Store
 
-    _summarize(Store.existing(options.store), _console())
+    store = Store.existing(options.store)
+    beside = Beside.of(store, Store.existing(options.beside), options.by) if options.beside else None
+    _summarize(store, _console(), beside)
     return DONE
 
 

@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.text import Text
 
 import search_spaces
-from orchestrator.spec import Sweep, override
+from orchestrator.overrides import override
+from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from preflight import connection, data, machine, published
 from preflight.check import Check, Checklist

@@ -47,7 +47,7 @@ def plain_loop(store: str, scratch: str) -> None:
 
 
 def trial_configs() -> list[Any]:
-    from orchestrator.spec import override
+    from orchestrator.overrides import override
     from search_spaces import find
 
     seeds = ",".join(map(str, range(TRIALS)))

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from orchestrator.spec import override
+from orchestrator.overrides import override
 from search_spaces import find
 from trainables import checkpoint, models, packing
 from trainables.config import TrialConfig

@@ -227,6 +227,8 @@ class Collector:
             failed=self.failed,
             tokens=sum(config.tokens_at(count) or 0 for config, count in steps),
             tokens_total=self.tokens_total,
+            fetched=sum(len(one.submitted & set(one.planned.to_fetch)) for one in self.watched.values()),
+            fetches_total=sum(len(trial.to_fetch) for trial in self.training),
             evaluations=self.measured,
             evaluations_total=self.evaluations_total,
             evaluations_queued=self.pool.outstanding,

@@ -16,7 +16,7 @@ PLAIN_INTERVAL_S = 10.0
 
 @dataclass(frozen=True)
 class Counts:
-    """Where a sweep stands. Tokens and evaluations count from the start of this run."""
+    """Where a sweep stands. Tokens, fetched checkpoints and evaluations count from the start of this run."""
 
     trials: int
     done: int
@@ -24,6 +24,8 @@ class Counts:
     failed: int
     tokens: int
     tokens_total: int
+    fetched: int
+    fetches_total: int
     evaluations: int
     evaluations_total: int
     evaluations_queued: int
@@ -51,6 +53,7 @@ class Display:
 
     console: Console
     _tokens: Rate = field(default_factory=Rate)
+    _fetches: Rate = field(default_factory=Rate)
     _evaluations: Rate = field(default_factory=Rate)
     _recent: list[tuple[float, int]] = field(default_factory=list)
     _printed: float = 0.0
@@ -61,7 +64,7 @@ class Display:
             columns = (TextColumn("{task.description:11}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
             self._bars = Progress(*columns, console=self.console)
             self._bars.start()
-            names = ("trials", "tokens", "evaluations")
+            names = ("trials", "progress", "evaluations")
             self._ids = [self._bars.add_task(name, total=None, text="starting") for name in names]
         return self
 
@@ -71,17 +74,18 @@ class Display:
 
     def update(self, counts: Counts) -> None:
         now = time.time()
-        trials, tokens, evaluations = self._texts(counts, now)
+        trials, progress, evaluations = self._texts(counts, now)
+        work = (counts.fetched, counts.fetches_total) if counts.fetches_total else (counts.tokens, counts.tokens_total)
         if self._bars:
             for task, done, total, text in (
                 (self._ids[0], counts.done, counts.trials, trials),
-                (self._ids[1], counts.tokens, counts.tokens_total, tokens),
+                (self._ids[1], *work, progress),
                 (self._ids[2], counts.evaluations, counts.evaluations_total, evaluations),
             ):
                 self._bars.update(task, completed=done, total=max(1, total), text=text)
         elif now - self._printed >= PLAIN_INTERVAL_S:
             self._printed = now
-            line = f"{time.strftime('%H:%M:%S')} trials {trials} | {tokens} | evaluations {evaluations}"
+            line = f"{time.strftime('%H:%M:%S')} trials {trials} | {progress} | evaluations {evaluations}"
             self.console.print(line, highlight=False)
 
     def _texts(self, counts: Counts, now: float) -> tuple[str, str, str]:
@@ -90,13 +94,17 @@ class Display:
         rate = (counts.tokens - before) / (now - then) if now > then else 0.0
         left = [
             self._tokens.seconds_left(now, counts.tokens, counts.tokens_total),
+            self._fetches.seconds_left(now, counts.fetched, counts.fetches_total),
             self._evaluations.seconds_left(now, counts.evaluations, counts.evaluations_total),
         ]
         known = [seconds for seconds in left if seconds is not None]
         trials = f"{counts.done}/{counts.trials} done, {counts.running} running, {counts.failed} failed"
         time_left = f", about {clock(max(known))} left" if known else ""
         evaluated = f"{counts.evaluations}/{counts.evaluations_total}, {counts.evaluations_queued} queued"
-        return trials, f"{rate:,.0f} tokens/s{time_left}", evaluated
+        progress = f"{rate:,.0f} tokens/s"
+        if counts.fetches_total:
+            progress = f"{counts.fetched}/{counts.fetches_total} checkpoints fetched"
+        return trials, progress + time_left, evaluated
 
 
 @contextmanager
@@ -114,7 +122,7 @@ def ingestion(console: Console, blocks: int, seq_len: int) -> Iterator[Callable[
             now = time.time()
             left = rate.seconds_left(now, done, blocks)
             time_left = f", about {clock(left)} left" if left is not None and left > 0 else ""
-            text = f"{done * seq_len:,} of {blocks * seq_len:,}{time_left}"
+            text = f"{done * seq_len:,}" + (f" of {blocks * seq_len:,}{time_left}" if blocks else "")
             bars.update(task, completed=done, text=text, visible=True)
             if not console.is_terminal and now - printed >= PLAIN_INTERVAL_S:
                 printed = now

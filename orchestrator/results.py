@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -51,7 +51,14 @@ HEADLINES = {  # metric -> heading, in the order of the table
     "twonn_dimension": "TwoNN dim",
     "neural_persistence": "neural pers.",
     "parameter_norm": "norm",
+    "lambada_openai/acc": "LAMBADA acc",
+    "hellaswag/acc_norm": "HellaSwag acc",
+    "winogrande/acc": "Winogrande acc",
+    "truthfulqa_mc2/acc": "TruthfulQA mc2",
+    "mrpc/f1": "MRPC F1",
+    "wikitext/word_perplexity": "WikiText ppl",
 }
+SHOWN = 3  # steps that a line about faults names
 
 
 def collect(store: Store) -> pd.DataFrame:
@@ -135,15 +142,36 @@ def newest(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["metric_version"] == highest]
 
 
-def at_budget(store: Store, frame: pd.DataFrame) -> pd.DataFrame:
-    """Values at the last step of each trial that is done: a row per trial and metric, the mean over blocks.
+def trajectories(frame: pd.DataFrame) -> pd.DataFrame:
+    """Values by trial, step and metric, the mean over blocks, with what a step had cost and its fault, if any.
 
     The embeddings, layer 0, are left out: repeated tokens give them another shape, whose changes drown the blocks'.
     """
+    blocks = newest(frame[~(frame["layer"] == 0).fillna(False)])
+    keys = ["model", "budget_flops", "seed", "trial", "step", "tokens", "flops", "fault", "metric"]
+    return blocks.groupby(keys, as_index=False, dropna=False)["value"].mean()
+
+
+def at_budget(store: Store, frame: pd.DataFrame) -> pd.DataFrame:
+    """:func:`trajectories` at the last step of each trial that is done: a row per trial and metric."""
     done = {trial: status.step for trial in store.trial_ids() if (status := store.read_status(trial)) and _done(status)}
-    last = newest(frame[(frame["step"] == frame["trial"].map(done)) & ~(frame["layer"] == 0).fillna(False)])
-    keys = ["model", "budget_flops", "seed", "trial", "step", "tokens", "metric"]
-    return last.groupby(keys, as_index=False)["value"].mean()
+    return trajectories(frame[frame["step"] == frame["trial"].map(done)])
+
+
+def fault_lines(store: Store) -> list[str]:
+    """What is wrong with published checkpoints, for people: a line for each trial and kind of fault."""
+    lines = []
+    for trial_id in store.trial_ids():
+        config = store.read_trial(trial_id)
+        groups: dict[str, list[tuple[int, str]]] = {}
+        for step, fault in sorted(faults(store, config).items()):
+            groups.setdefault(fault.kind, []).append((step, fault.reason))
+        for kind, found in groups.items():
+            steps = ", ".join(str(step) for step, _ in found[:SHOWN])
+            rest = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+            reason = found[0][1]
+            lines.append(f"{config.model.name}: {kind} at step {steps}{rest} (step {found[0][0]}: {reason})")
+    return lines
 
 
 def _done(status: Status) -> bool:
@@ -156,11 +184,11 @@ def by_budget(final: pd.DataFrame) -> pd.DataFrame:
     final: from :func:`at_budget`. Columns are (name, "") and (metric, "mean" | "std" | "count"); the standard deviation
     (n - 1) is missing for a single seed, and ``count`` is of trials with a value, where a measurement may have failed.
     """
-    groups = final.groupby(["model", "budget_flops"])
+    groups = final.groupby(["model", "budget_flops"], dropna=False)
     table = groups.agg(trials=("trial", "nunique"), steps=("step", "max"), tokens=("tokens", "max"))
     table.columns = pd.MultiIndex.from_product([table.columns, [""]])
     for metric in [name for name in HEADLINES if name in set(final["metric"])]:
-        values = final[final["metric"] == metric].groupby(["model", "budget_flops"])["value"]
+        values = final[final["metric"] == metric].groupby(["model", "budget_flops"], dropna=False)["value"]
         for name in ("mean", "std", "count"):
             table[(metric, name)] = values.agg(name)
     return table.reset_index()
@@ -175,13 +203,15 @@ def rich_table(summary: pd.DataFrame) -> Table:
     for heading in ("model", "budget", "trials", "steps", "tokens", *(HEADLINES[name] for name in metrics)):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for _, row in summary.iterrows():
-        numbers = [
-            f"{row[('budget_flops', '')]:.3g}",
-            *(f"{int(row[(n, '')]):,}" for n in ("trials", "steps", "tokens")),
-        ]
-        values = [mean_and_spread(row, name) for name in metrics]
-        table.add_row(row[("model", "")], *numbers, *values)
+        table.add_row(*cells(row, metrics))
     return table
+
+
+def cells(row: pd.Series, metrics: Iterable[str]) -> list[str]:
+    """A row of :func:`by_budget` for people; what is not known of a published model is a dash."""
+    numbers = [row[(name, "")] for name in ("budget_flops", "trials", "steps", "tokens")]
+    shown = ["-" if pd.isna(n) else f"{n:{kind}}" for n, kind in zip(numbers, (".3g", ",", ",", ","), strict=True)]
+    return [row[("model", "")], *shown, *(mean_and_spread(row, name) for name in metrics)]
 
 
 def mean_and_spread(row: pd.Series, metric: str) -> str:

@@ -1,4 +1,4 @@
-"""The sweep as plain, frozen data, and the typed ``key=value`` overrides of the command line.
+"""The sweep as plain, frozen data.
 
 A field's *role* says what may happen to it in a store that has results already: an ``axis`` (seeds, budgets ...) may
 grow, a ``fixed`` field may not change, since results would mix, and a ``free`` one changes no number.
@@ -10,8 +10,6 @@ import dataclasses
 import difflib
 import math
 import re
-import types
-import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -58,7 +56,9 @@ class Keep:
             return cls(text)
         match = re.fullmatch(r"last:([1-9][0-9]*)", text)
         if match is None:
-            raise SpecError(f"keep={text}: unknown. Allowed: all, weights, log, none, and last:K for K = 1, 2, ...")
+            raise SpecError(
+                f"keep={text}: unknown. Allowed: all, weights, log, none, and last:K for a whole number K >= 1"
+            )
         return cls("last", int(match[1]))
 
 
@@ -387,65 +387,3 @@ def _check_distinct(configs: Sequence[TrialConfig]) -> None:
             raise SpecError(
                 f"budgets={other},{config.budget}: both buy {config.steps} steps of {config.model.name}; keep one"
             )
-
-
-def override(sweep: Sweep, assignments: Sequence[str]) -> Sweep:
-    """A new sweep with ``key=value`` texts applied, each read as its field's type. Raises SpecError."""
-    hints = typing.get_type_hints(Sweep)
-    changes = {}
-    for text in assignments:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise SpecError(f"{text!r} is not an override; write key=value, for example seeds=0,1,2")
-        if key not in hints:
-            raise SpecError(f"{key}: no such setting.{suggest(key, tuple(hints))}")
-        if key in changes:
-            raise SpecError(f"{key}: given twice")
-        try:
-            changes[key] = _parse(value, hints[key])
-        except ValueError as error:
-            raise SpecError(f"{key}={value}: {error}") from error
-    return dataclasses.replace(sweep, **changes)
-
-
-def _parse(text: str, hint: Any) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        if text.lower() == "none":
-            return ()
-        return tuple(_parse(part.strip(), arguments[0]) for part in text.split(",") if part.strip())
-    if origin in (typing.Union, types.UnionType):
-        return None if text.lower() == "none" else _parse(text, arguments[0])
-    if origin is Literal:
-        if text not in arguments:
-            raise ValueError(f"unknown.{suggest(text, arguments)}")
-        return text
-    if hint is Budget:
-        return Budget.parse(text)
-    if hint is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError(f"{text!r} is neither true nor false")
-        return text.lower() == "true"
-    if hint is int:
-        try:
-            return int(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is not a whole number") from None
-    if hint is float:
-        try:
-            return float(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is not a number") from None
-    return text
-
-
-def type_name(hint: Any) -> str:
-    """A field's type as users write it: ``int,int,...`` for a tuple, ``cosine|wsd`` for a choice."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is tuple:
-        return f"{type_name(arguments[0])},..."
-    if origin in (typing.Union, types.UnionType):
-        return f"{type_name(arguments[0])}|none"
-    if origin is Literal:
-        return "|".join(arguments)
-    return "text" if hint is str else hint.__name__.lower()

@@ -62,7 +62,7 @@ def run_trial(settings: dict[str, Any]) -> None:
     steps = committed_steps(store.trial(config.trial_id))
     status = Status(
         state="failed" if reason else "done",
-        step=max(steps, default=0),
+        step=max(steps, default=0) if reason else config.steps,
         seconds=time.time() - began,
         reason=reason,
         device=_device(),

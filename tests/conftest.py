@@ -40,6 +40,14 @@ def hub() -> stand_in.Hub:
     return HUB
 
 
+@pytest.fixture(scope="module")
+def hub_of_module() -> stand_in.Hub:
+    """The same, for all tests of a module, which then do not use the other."""
+    HUB.clear()
+    stand_in.forget(HF_HOME)
+    return HUB
+
+
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """A Ray of this session's own, whatever else runs on the machine; the driver uses it because it is running."""

@@ -15,8 +15,8 @@ import pytest
 
 import search_spaces
 import sweep
+from orchestrator.overrides import override
 from orchestrator.plan import plan
-from orchestrator.spec import override
 from orchestrator.store import Status, Store
 
 ROOT = Path(__file__).parent.parent

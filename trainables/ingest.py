@@ -68,7 +68,8 @@ def prepare(
     commit = commit or source.commit()
     shards = source.shards(commit)
     tokenizer_json = _tokenizer_json(spec, shards)
-    say(f"streaming {spec.corpus} through Ray Data: tokenise and pack {blocks:,} blocks of {spec.seq_len} tokens")
+    what = f"{blocks:,} blocks" if blocks else "the held-out blocks"
+    say(f"streaming {spec.corpus} through Ray Data: tokenise and pack {what} of {spec.seq_len} tokens")
     streams = _streams(shards, tokenizer_json, spec.seq_len)
     store = pack(streams, spec, folder, blocks=blocks, tokenizer_json=tokenizer_json, commit=commit, progress=progress)
     if store.complete and store.train_blocks < blocks:

@@ -97,7 +97,11 @@ def fetch_checkpoints(
         revision = config.at(step)
         assert revision.commit is not None, "a revision that is missing is not fetched"
         one = replace(config.model, revision=revision.name, commit=revision.commit)
-        model = models.load_published(one, models.fetch_weights(one, into))
+        try:
+            folder = models.fetch_weights(one, into)
+        except hub.HubError as error:  # which names the commit
+            raise hub.HubError(f"{revision.name}: {error}") from error
+        model = models.load_published(one, folder)
         shutil.rmtree(into, ignore_errors=True)  # not after an error: a download that was cut off goes on next time
         tensor_identity.record(trial, step, revision, model)
         checkpoint.save_weights(trial, step, model)

@@ -6,10 +6,11 @@ from rich.console import Console
 
 from orchestrator.collector import Collector
 from orchestrator.evaluators import EvaluatorPool
+from orchestrator.overrides import override
 from orchestrator.plan import others, paired, plan
 from orchestrator.progress import Display
 from orchestrator.requests import Request
-from orchestrator.spec import Sweep, override
+from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from trainables.checkpoint import committed_steps
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from orchestrator import disk
 from orchestrator.disk import Estimate, estimate, held, human
+from orchestrator.overrides import override
 from orchestrator.plan import plan
 from orchestrator.requests import prescribed_steps
-from orchestrator.spec import Sweep, override
+from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from search_spaces import find
 from trainables.checkpoint import committed_steps, release

@@ -3,10 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.overrides import override
 from orchestrator.plan import PlannedTrial, plan, standing, unknown_metrics
 from orchestrator.requests import Request
 from orchestrator.retention import settle
-from orchestrator.spec import Sweep, override
+from orchestrator.spec import Sweep
 from orchestrator.store import Status, Store
 from trainables.checkpoint import committed_steps, step_name
 

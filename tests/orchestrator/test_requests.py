@@ -10,8 +10,9 @@ import pytest
 import metrics
 from metrics import diagrams
 from orchestrator import requests
+from orchestrator.overrides import override
 from orchestrator.requests import Request
-from orchestrator.spec import Sweep, override
+from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from search_spaces import find
 from trainables.config import TrialConfig

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import retention
+from orchestrator.overrides import override
 from orchestrator.plan import plan
 from orchestrator.retention import kept, releasable
-from orchestrator.spec import Keep, Sweep, override
+from orchestrator.spec import Keep, Sweep
 from orchestrator.store import Status, Store
 from trainables.checkpoint import TRAINING_STATE, committed_steps, read_release, released_steps, step_name
 from trainables.config import TrialConfig

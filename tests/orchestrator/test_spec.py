@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.spec import Keep, SpecError, Sweep, fields_by_role, override
+from orchestrator.overrides import override
+from orchestrator.spec import Keep, SpecError, Sweep, fields_by_role
 from trainables.budget import Budget
 
 BASE = Sweep(budgets=(Budget(1e10),))
@@ -51,7 +52,7 @@ def test_override_reads_the_fields_type(text: str, field: str, value: object) ->
         ("model=pythia-14", "Did you mean 'pythia-14m'"),
         ("metrics=linear", "Did you mean 'linear_cka'"),
         ("schedule=cos", "Allowed: cosine, wsd"),
-        ("keep=last", "keep=last: unknown. Allowed: all, weights, log, and last:K"),
+        ("keep=last", "keep=last: unknown. Allowed: all, weights, log, none, and last:K"),
         ("keep=last:0", "whole number K >= 1"),
         ("keep=last:-1", "whole number K >= 1"),
         ("keep=last:2.5", "whole number K >= 1"),

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from orchestrator.spec import SpecError, Sweep, override
+from orchestrator.overrides import override
+from orchestrator.spec import SpecError, Sweep
 from orchestrator.store import Status, Store
 from trainables.budget import Budget
 from trainables.storage import CorruptFileError

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.spec import Sweep, override
+from orchestrator.overrides import override
+from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from preflight import machine
 from preflight.check import Problem

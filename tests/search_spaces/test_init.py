@@ -4,7 +4,8 @@ import pytest
 
 import search_spaces
 import sweep
-from orchestrator.spec import SpecError, override
+from orchestrator.overrides import override
+from orchestrator.spec import SpecError
 
 
 @pytest.mark.parametrize("name", search_spaces.names())

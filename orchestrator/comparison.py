@@ -1,0 +1,178 @@
+"""A sweep beside another store, such as a public trajectory: the same metrics, at equal tokens or FLOPs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE
+from rich.table import Table
+
+from orchestrator import curves, results
+from orchestrator.curves import Figure
+from orchestrator.results import HEADLINES
+from orchestrator.store import Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NEAR = 2.0  # checkpoints further apart than by this factor are not compared
+PROBE_SET = ("seq_len", "probe_sequences", "probe_points", "tokenizer", "text_columns", "domain_column")
+COLUMNS = 3  # of the figure
+By = Literal["tokens", "flops"]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The other store: its name, its :func:`orchestrator.results.trajectories`, and the axis to compare along.
+
+    caution: what makes the values of the two compare only roughly; empty where nothing does.
+    """
+
+    name: str
+    trajectories: pd.DataFrame
+    by: By
+    caution: str
+
+    @classmethod
+    def of(cls, store: Store, other: Store, by: By) -> Beside:
+        """Raises SpecError where either cannot be read."""
+        return cls(other.root.name, results.trajectories(results.collect(other)), by, _caution(store, other))
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the report shows of a comparison."""
+
+    title: str
+    caution: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    figures: Sequence[Figure]
+
+
+def compare(final: pd.DataFrame, beside: Beside) -> pd.DataFrame:
+    """Each model and budget with each of the other store's models: a row per headline metric that both have.
+
+    final: from :func:`orchestrator.results.at_budget`. Columns: model, budget_flops, metric, at (tokens or FLOPs),
+    mean, std over seeds, other, other_step, other_at, other_value. The other's checkpoint is the nearest on a
+    logarithmic axis of those without a fault, the mean over its seeds; where none is within a factor of ``NEAR``, its
+    value is missing.
+    """
+    rows = []
+    sound = beside.trajectories[beside.trajectories["fault"].isna() & (beside.trajectories[beside.by] > 0)]
+    for metric in (name for name in HEADLINES if name in set(final["metric"]) & set(sound["metric"])):
+        ours = final[final["metric"] == metric].groupby(["model", "budget_flops"], dropna=False)
+        theirs = sound[sound["metric"] == metric].groupby(["model", "step"])
+        steps = theirs.agg(at=(beside.by, "first"), value=("value", "mean")).dropna().reset_index()
+        for (model, budget), group in ours:
+            for other, points in steps.groupby("model"):
+                at = float(group[beside.by].max())
+                nearest = points.loc[np.log(points["at"].astype(float) / at).abs().idxmin()]
+                near = max(nearest["at"] / at, at / nearest["at"]) <= NEAR
+                rows.append(
+                    {
+                        "model": model,
+                        "budget_flops": budget,
+                        "metric": metric,
+                        "at": at,
+                        "mean": group["value"].mean(),
+                        "std": group["value"].std(),
+                        "other": other,
+                        "other_step": int(nearest["step"]),
+                        "other_at": float(nearest["at"]),
+                        "other_value": nearest["value"] if near else float("nan"),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def rich_table(compared: pd.DataFrame, beside: Beside) -> Table:
+    """The comparison for people."""
+    table = Table(title=_title(beside), box=SIMPLE)
+    for heading in _headings(beside):
+        table.add_column(heading, justify="left" if heading in ("model", "metric", "beside") else "right")
+    for row in _cells(compared):
+        table.add_row(*row)
+    return table
+
+
+def section(final: pd.DataFrame, own: pd.DataFrame, beside: Beside) -> Section:
+    """final, own: :func:`results.at_budget` and :func:`results.trajectories` of the sweep."""
+    compared = compare(final, beside)
+    both = list(dict.fromkeys(compared["metric"])) if not compared.empty else []
+    drawn = [
+        curves.figure(
+            _title(beside),
+            "Thin: the sweep's trials. Thick: the other store's models, the mean over seeds; a cross is a checkpoint "
+            "with a fault, which is not part of the line.",
+            functools.partial(_draw_all, own=own, beside=beside, names=names),
+            columns=len(names),
+        )
+        for names in (both[first : first + COLUMNS] for first in range(0, len(both), COLUMNS))
+    ]
+    return Section(_title(beside), beside.caution, _headings(beside), _cells(compared), drawn)
+
+
+def _title(beside: Beside) -> str:
+    return f"Beside {beside.name}, by {'FLOPs' if beside.by == 'flops' else 'tokens'}"
+
+
+def _headings(beside: Beside) -> list[str]:
+    at = "FLOPs" if beside.by == "flops" else "tokens"
+    return ["model", "metric", at, "value", "beside", f"its {at}", "its step", "its value", "difference"]
+
+
+def _cells(compared: pd.DataFrame) -> list[list[str]]:
+    found = []
+    for row in compared.to_dict("records"):
+        far = pd.isna(row["other_value"])
+        spread = "" if pd.isna(row["std"]) else f" ±{row['std']:.2g}"
+        values = ["none near", ""] if far else [f"{row['other_value']:.4g}", f"{row['mean'] - row['other_value']:+.3g}"]
+        found.append(
+            [
+                row["model"],
+                HEADLINES[row["metric"]],
+                f"{row['at']:.3g}",
+                f"{row['mean']:.4g}{spread}",
+                row["other"],
+                f"{row['other_at']:.3g}",
+                f"{row['other_step']:,}",
+                *values,
+            ]
+        )
+    return found
+
+
+def _draw_all(axes: list[Axes], own: pd.DataFrame, beside: Beside, names: Sequence[str]) -> None:
+    for axis, name in zip(axes, names, strict=True):
+        _draw(axis, own, beside, name)
+
+
+def _draw(axis: Axes, own: pd.DataFrame, beside: Beside, metric: str) -> None:
+    for _, rows in own[(own["metric"] == metric) & (own[beside.by] > 0)].groupby("trial"):
+        rows = rows.sort_values("step")
+        axis.plot(rows[beside.by].astype(float), rows["value"], color="0.5", lw=0.8, alpha=0.7)
+    others = beside.trajectories[(beside.trajectories["metric"] == metric) & (beside.trajectories[beside.by] > 0)]
+    curves.draw_trajectories(axis, others, beside.by)
+    axis.set(xscale="log", xlabel="FLOPs" if beside.by == "flops" else "tokens", title=HEADLINES[metric])
+    axis.legend(fontsize="x-small")
+    axis.grid(alpha=0.3)
+
+
+def _caution(store: Store, other: Store) -> str:
+    first, second = (_about(one) for one in (store, other))
+    differing = [f"{name} ({first[name]} and {second[name]})" for name in first if first[name] != second[name]]
+    if not differing:
+        return ""
+    return f"The two probe sets differ in {', '.join(differing)}: what is measured on them compares only roughly."
+
+
+def _about(store: Store) -> Mapping[str, Any]:
+    body = store.read_sweep()
+    assert body is not None, "only stores with a sweep.json are compared"
+    return {"corpus": body["corpus_fingerprint"], **{name: body["sweep"].get(name) for name in PROBE_SET}}
