@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -62,8 +62,22 @@ class Keep:
         return cls("last", int(match[1]))
 
 
-def _field(default: Any, role: Role, help: str) -> Any:
-    return field(default=default, metadata={"role": role, "help": help})
+@dataclass(frozen=True)
+class Range:
+    """Which numbers a field may have."""
+
+    holds: Callable[[float], bool]
+    said: str
+
+
+POSITIVE = Range(lambda number: number > 0, "must be positive")
+NOT_NEGATIVE = Range(lambda number: number >= 0, "must not be negative")
+FRACTION = Range(lambda number: 0 <= number <= 1, "must lie between 0 and 1")
+BETA = Range(lambda number: 0 <= number < 1, "must be at least 0 and less than 1")
+
+
+def _field(default: Any, role: Role, help: str, allowed: Range | None = None) -> Any:
+    return field(default=default, metadata={"role": role, "help": help, "allowed": allowed})
 
 
 @dataclass(frozen=True)
@@ -103,43 +117,60 @@ class Sweep:
         "fixed",
         f"{AUTO} (the model's own), {BPE} (trained on the corpus), a tokenizer.json, a folder, a Hub id",
     )
-    seq_len: int = _field(128, "fixed", "tokens per sequence")
-    batch_size: int = _field(8, "fixed", "sequences per optimizer step, over all workers")
-    learning_rate: float | None = _field(None, "fixed", "peak learning rate; the model's own where not given")
+    seq_len: int = _field(128, "fixed", "tokens per sequence", POSITIVE)
+    batch_size: int = _field(8, "fixed", "sequences per optimizer step, over all workers", POSITIVE)
+    learning_rate: float | None = _field(None, "fixed", "peak learning rate; the model's own where not given", POSITIVE)
     schedule: Literal["cosine", "wsd"] = _field("cosine", "fixed", "learning-rate schedule")
-    warmup: float = _field(0.01, "fixed", "cosine: fraction of the steps; wsd: number of steps, alike for all budgets")
-    min_lr_ratio: float = _field(0.1, "fixed", "learning rate at the end, as a fraction of the peak")
-    decay: float = _field(0.1, "fixed", "wsd: fraction of the steps in the final decay")
-    adam_beta1: float = _field(0.9, "fixed", "AdamW beta1")
-    adam_beta2: float = _field(0.95, "fixed", "AdamW beta2")
-    adam_eps: float = _field(1e-8, "fixed", "AdamW epsilon")
-    weight_decay: float = _field(0.1, "fixed", "AdamW weight decay, on matrices only")
-    grad_clip: float = _field(1.0, "fixed", "gradient norm is clipped to this")
+    warmup: float = _field(
+        0.01, "fixed", "cosine: fraction of the steps; wsd: number of steps, alike for all budgets", NOT_NEGATIVE
+    )
+    min_lr_ratio: float = _field(0.1, "fixed", "learning rate at the end, as a fraction of the peak", FRACTION)
+    decay: float = _field(0.1, "fixed", "wsd: fraction of the steps in the final decay", FRACTION)
+    adam_beta1: float = _field(0.9, "fixed", "AdamW beta1", BETA)
+    adam_beta2: float = _field(0.95, "fixed", "AdamW beta2", BETA)
+    adam_eps: float = _field(1e-8, "fixed", "AdamW epsilon", POSITIVE)
+    weight_decay: float = _field(0.1, "fixed", "AdamW weight decay, on matrices only", NOT_NEGATIVE)
+    grad_clip: float = _field(1.0, "fixed", "gradient norm is clipped to this", POSITIVE)
     checkpoint_every: int = _field(
-        1000, "fixed", "checkpoints at 0, 1, 2, 4, ... 512, every so many steps, and the end"
+        1000, "fixed", "checkpoints at 0, 1, 2, 4, ... 512, every so many steps, and the end", POSITIVE
     )
     probe_sequences: int = _field(
-        HELD_OUT_BLOCKS, "fixed", f"held-out sequences of the probe set, <= {HELD_OUT_BLOCKS}"
+        HELD_OUT_BLOCKS,
+        "fixed",
+        f"held-out sequences of the probe set, <= {HELD_OUT_BLOCKS}",
+        Range(lambda n: 0 < n <= HELD_OUT_BLOCKS, f"must be positive, and at most {HELD_OUT_BLOCKS} are held out"),
     )
-    probe_points: int = _field(512, "fixed", "token positions whose hidden states make the point clouds")
+    probe_points: int = _field(
+        512,
+        "fixed",
+        "token positions whose hidden states make the point clouds",
+        Range(lambda n: n >= 3, "at least 3 points are needed"),
+    )
     evaluation_data: tuple[str, ...] = _field(
         (),
         "free",
         f"local copies of evaluations' data sets, task:path (or ${DATA_VARIABLE}): jsonl, tsv, Parquet, a folder",
     )
-    limit: int | None = _field(None, "fixed", "evaluate just the first so many items of a task")
+    limit: int | None = _field(None, "fixed", "evaluate just the first so many items of a task", POSITIVE)
     num_fewshot: int | None = _field(
-        None, "fixed", "solved examples before each item; the task's own number if not given"
+        None, "fixed", "solved examples before each item; the task's own number if not given", NOT_NEGATIVE
     )
     evaluation_batch_size: int = _field(
-        0, "fixed", f"sequences at once; 0: {CPU_BATCH_SIZE} on CPUs, as many as fit on GPUs (others round otherwise)"
+        0,
+        "fixed",
+        f"sequences at once; 0: {CPU_BATCH_SIZE} on CPUs, as many as fit on GPUs (others round otherwise)",
+        NOT_NEGATIVE,
     )
     log_samples: bool = _field(False, "free", "keep what evaluations find of each item, in STORE/trials/*/items")
-    evaluator_gpus: float = _field(0.0, "fixed", "GPUs of each evaluator; with one, evaluations run in bf16")
-    threads: int = _field(1, "fixed", "CPU threads of a worker (another number gives other rounding)")
-    workers: int = _field(1, "fixed", "workers of a trial: 1 runs in a warm Tune actor, more as a DDP group")
-    evaluators: int = _field(0, "free", "actors of the evaluator pool; 0: as many as this machine has cores, at most 4")
-    retries: int = _field(2, "free", "how often a trial whose process died is started again")
+    evaluator_gpus: float = _field(
+        0.0, "fixed", "GPUs of each evaluator; with one, evaluations run in bf16", NOT_NEGATIVE
+    )
+    threads: int = _field(1, "fixed", "CPU threads of a worker (another number gives other rounding)", POSITIVE)
+    workers: int = _field(1, "fixed", "workers of a trial: 1 runs in a warm Tune actor, more as a DDP group", POSITIVE)
+    evaluators: int = _field(
+        0, "free", "actors of the evaluator pool; 0: as many as this machine has cores, at most 4", NOT_NEGATIVE
+    )
+    retries: int = _field(2, "free", "how often a trial whose process died is started again", NOT_NEGATIVE)
     keep: str = _field(
         "weights",
         "free",
@@ -265,97 +296,74 @@ def suggest(word: str, allowed: Sequence[str]) -> str:
 
 
 def _check(sweep: Sweep) -> None:
+    _check_numbers(sweep)
+    _check_axes(sweep)
+    _check_words(sweep)
+    _check_together(sweep)
+
+
+def _check_numbers(sweep: Sweep) -> None:
     for item in dataclasses.fields(Sweep):
         value = getattr(sweep, item.name)
         if isinstance(value, float) and not math.isfinite(value):
             raise SpecError(f"{item.name}={value}: must be a finite number")
+        allowed: Range | None = item.metadata["allowed"]
+        if allowed is not None and value is not None and not allowed.holds(value):
+            raise SpecError(f"{item.name}={value}: {allowed.said}")
+    for name, seeds in (("seeds", sweep.seeds), ("init_seed", (sweep.init_seed,)), ("data_seed", (sweep.data_seed,))):
+        for seed in seeds:
+            if seed is not None and not 0 <= seed < 2**63:
+                raise SpecError(f"{name}={seed}: must lie between 0 and 2**63 - 1")
+
+
+def _check_axes(sweep: Sweep) -> None:
+    may_be_empty = ("metrics", "evaluations", "checkpoints", *(TRAINING_AXES if sweep.checkpoints else ()))
     for name in fields_by_role("axis"):
         values = getattr(sweep, name)
-        if not values and name not in (
-            "metrics",
-            "evaluations",
-            "checkpoints",
-            *(TRAINING_AXES * bool(sweep.checkpoints)),
-        ):
+        if not values and name not in may_be_empty:
             raise SpecError(f"{name}: needs at least one value")
+        listed = ",".join(map(str, values))
         if values and sweep.checkpoints and name in TRAINING_AXES:
-            raise SpecError(
-                f"{name}={','.join(map(str, values))}: published checkpoints have been trained; give {name}=none"
-            )
+            raise SpecError(f"{name}={listed}: published checkpoints have been trained; give {name}=none")
         if len(set(values)) < len(values):
-            raise SpecError(f"{name}={','.join(map(str, values))}: a value is given twice")
+            raise SpecError(f"{name}={listed}: a value is given twice")
+
+
+def _check_words(sweep: Sweep) -> None:
     for word in sweep.metrics:
         if word not in metrics.observed():
             raise SpecError(f"metrics={word}: unknown.{suggest(word, metrics.observed())}")
+    for word in sweep.model:
+        if not models.is_known(word):
+            raise SpecError(f"model={word}: unknown, no folder, and no Hub id.{suggest(word, tuple(MODELS))}")
     try:
         harness.require_known(name for name in sweep.evaluations if name not in OWN_EVALUATIONS)
         harness.sources(sweep.evaluation_data)
     except ValueError as error:
         raise SpecError(str(error)) from error
-    for word in sweep.model:
-        if not models.is_known(word):
-            raise SpecError(f"model={word}: unknown, no folder, and no Hub id.{suggest(word, tuple(MODELS))}")
     try:
         mixture.parse(sweep.mixture)
     except ValueError as error:
         raise SpecError(f"mixture={','.join(sweep.mixture)}: {error}") from error
-    for name in (
-        "seq_len",
-        "batch_size",
-        "checkpoint_every",
-        "probe_sequences",
-        "threads",
-        "workers",
-        "grad_clip",
-        "adam_eps",
-    ):
-        if getattr(sweep, name) <= 0:
-            raise SpecError(f"{name}={getattr(sweep, name)}: must be positive")
-    for name in (
-        "warmup",
-        "evaluators",
-        "retries",
-        "weight_decay",
-        "num_fewshot",
-        "evaluation_batch_size",
-        "evaluator_gpus",
-    ):
-        if (getattr(sweep, name) or 0) < 0:
-            raise SpecError(f"{name}={getattr(sweep, name)}: must not be negative")
-    for name in ("min_lr_ratio", "decay"):
-        if not 0 <= getattr(sweep, name) <= 1:
-            raise SpecError(f"{name}={getattr(sweep, name)}: must lie between 0 and 1")
-    for name in ("adam_beta1", "adam_beta2"):
-        if not 0 <= getattr(sweep, name) < 1:
-            raise SpecError(f"{name}={getattr(sweep, name)}: must be at least 0 and less than 1")
-    if sweep.checkpoints and set(sweep.revision) != {FROM_SCRATCH}:
-        raise SpecError(
-            f"revision={','.join(sweep.revision)}: says where training starts; checkpoints= what is measured"
-        )
-    if sweep.limit is not None and sweep.limit < 1:
-        raise SpecError(f"limit={sweep.limit}: must be at least 1; none evaluates all items")
     if Keep.parse(sweep.keep).what == "none" and not sweep.checkpoints:
         raise SpecError("keep=none: trained checkpoints cannot be fetched again; give keep=last:1")
-    if sweep.learning_rate is not None and not 0 < sweep.learning_rate < float("inf"):
-        raise SpecError(f"learning_rate={sweep.learning_rate}: must be a positive number")
+
+
+def _check_together(sweep: Sweep) -> None:
+    scratch = set(sweep.revision) == {FROM_SCRATCH}
+    if sweep.checkpoints and not scratch:
+        listed = ",".join(sweep.revision)
+        raise SpecError(f"revision={listed}: says where training starts; checkpoints= what is measured")
     if sweep.init_seed is not None and sweep.data_seed is not None and len(sweep.seeds) > 1:
         raise SpecError("seeds: with init_seed and data_seed both held, all seeds would give the same trial; give one")
-    for name, seeds in (("seeds", sweep.seeds), ("init_seed", (sweep.init_seed,)), ("data_seed", (sweep.data_seed,))):
-        for seed in seeds:
-            if seed is not None and not 0 <= seed < 2**63:
-                raise SpecError(f"{name}={seed}: must lie between 0 and 2**63 - 1")
+    if sweep.data_seed is not None and len(sweep.seeds) > 1 and not scratch:
+        raise SpecError("seeds: with data_seed held, trials from published weights would all be one; give one seed")
     if sweep.schedule == "cosine" and sweep.warmup > 1:
         raise SpecError(f"warmup={sweep.warmup}: a cosine schedule takes a fraction of the steps, from 0 to 1")
     if sweep.schedule == "wsd" and sweep.warmup != int(sweep.warmup):
         raise SpecError(f"warmup={sweep.warmup}: a wsd schedule takes a whole number of steps, alike for all budgets")
     if sweep.batch_size % sweep.workers:
         raise SpecError(f"batch_size={sweep.batch_size}: must be a multiple of workers={sweep.workers}")
-    if sweep.probe_sequences > HELD_OUT_BLOCKS:
-        raise SpecError(f"probe_sequences={sweep.probe_sequences}: at most {HELD_OUT_BLOCKS} are held out")
-    if sweep.probe_points < 3:
-        raise SpecError(f"probe_points={sweep.probe_points}: at least 3 points are needed")
-    if sweep.data_seed is not None and len(sweep.seeds) > 1 and set(sweep.revision) != {FROM_SCRATCH}:
-        raise SpecError("seeds: with data_seed held, trials from published weights would all be one; give one seed")
 
 
 def _check_trial(config: TrialConfig) -> None:
