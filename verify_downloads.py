@@ -28,6 +28,7 @@ from preflight.data import Source
 from preflight.published import Target
 from trainables import hub, models
 from trainables.budget import Budget
+from trainables.published import MAIN
 from trainables.shards import Columns
 from trainables.tokenizers import AUTO
 
@@ -143,7 +144,8 @@ def _plan(options: argparse.Namespace) -> Plan:
     """Raises SpecError and other ValueErrors for a name that is nothing, before anything is asked of the network."""
     sweep = override(search_spaces.find(options.space)(), options.overrides) if options.space else None
     if sweep and not options.model:
-        targets = tuple(Target(word, revision) for word in sweep.model for revision in sweep.revision)
+        revisions = (MAIN,) if sweep.checkpoints else sweep.revision
+        targets = tuple(Target(word, revision) for word in sweep.model for revision in revisions)
     else:
         targets = tuple(map(Target.of, options.model or [MODEL]))
     columns = Columns(sweep.text_columns, sweep.domain_column) if sweep else Columns()

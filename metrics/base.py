@@ -67,7 +67,8 @@ class Metric:
     :class:`metrics.trace.Trace`, of one trial's neighbouring checkpoints, earlier first, or of two seeds' checkpoints
     at one step, lower seed first; for a trajectory the traces of all checkpoints of a trial, by step, each read when it
     is asked for (:class:`metrics.trace.Kept`). It yields values, of a checkpoint diagrams too, an evaluation also items
-    and what is to be known about it. It may raise :class:`UnavailableError`.
+    and what is to be known about it. It may raise :class:`UnavailableError`. data: lm-eval's tasks whose data sets an
+    evaluation reads.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Metric:
     description: str
     measure: Callable[..., Iterable[Any]]
     kind: Kind = "checkpoint"
+    data: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):

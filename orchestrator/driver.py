@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator import disk, provenance, retention
+from orchestrator import disk, evaluation_data, provenance, retention
 from orchestrator import plan as planning
 from orchestrator.collector import Collector
 from orchestrator.evaluators import EVALUATOR_RESOURCE, EvaluatorPool
@@ -43,6 +43,11 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
     store.refuse_mixing(sweep)
     released = sum(len(retention.settle(store, config, sweep)) for config in sweep.trials())
     planned = planning.plan(sweep, store)
+    unavailable, came = evaluation_data.settle(planned, sweep, store)
+    for name, reason in unavailable.items():
+        console.print(f"{name} is skipped: {reason}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    if came:
+        planned = planning.plan(sweep, store)
     todo = [trial for trial in planned if trial.action != "done"]
     if not todo:
         _write_records(planned, store)

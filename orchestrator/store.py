@@ -18,7 +18,7 @@ results.parquet  report.html  tensorboard/              made from the above
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -137,6 +137,13 @@ class Store:
         merged = self.read_measurements(trial_id, step)
         merged |= {measurement_key(f"{one['metric']}@{one['version']}", one.get("other")): dict(one) for one in new}
         (self.trial(trial_id) / MEASUREMENTS).write_json(f"{step_name(step)}.json", {"measurements": merged})
+
+    def forget_skipped(self, trial_id: str, step: int, metrics: Collection[str]) -> None:
+        """Take back that measurements of these metrics were skipped, so that they are asked for again."""
+        have = self.read_measurements(trial_id, step)
+        left = {key: one for key, one in have.items() if one["status"] != "skipped" or one["metric"] not in metrics}
+        if len(left) < len(have):
+            (self.trial(trial_id) / MEASUREMENTS).write_json(f"{step_name(step)}.json", {"measurements": left})
 
     def measured_steps(self, trial_id: str) -> list[int]:
         matches = (re.fullmatch(r"step-(\d{8})\.json", name) for name in (self.trial(trial_id) / MEASUREMENTS).names())

@@ -18,6 +18,7 @@ from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from search_spaces import find
 from trainables.checkpoint import committed_steps, release
+from trainables.config import PublishedConfig
 
 
 def sweep_of(store: Path, *changes: str) -> Sweep:
@@ -176,3 +177,13 @@ def test_a_disk_that_is_too_small_is_warned_of_with_the_mend(free: int | None, w
 )
 def test_sizes_are_for_people(count: float, text: str) -> None:
     assert human(int(count)) == text
+
+
+@pytest.mark.parametrize(("keep", "at_end", "at_most"), [("none", 0, 3), ("last:1", 1, 4), ("weights", 4, 4)])
+def test_of_published_checkpoints_few_are_there_at_once(
+    published_trial: PublishedConfig, keep: str, at_end: int, at_most: int
+) -> None:
+    sweep = Sweep(model=("pythia-14m",), checkpoints=("all",), seeds=(), keep=keep, metrics=("held_out",))
+    one = 4 * published_trial.model.n_params_total
+    found = held(published_trial, sweep)
+    assert (found.at_end // one, found.at_most // one) == (at_end, at_most)

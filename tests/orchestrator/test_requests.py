@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 import metrics
 from metrics import diagrams
 from orchestrator import requests
+from orchestrator.evaluators import unmeasured
 from orchestrator.overrides import override
 from orchestrator.requests import Request
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from search_spaces import find
-from trainables.config import TrialConfig
+from trainables.config import PublishedConfig, Revision, TrialConfig
 
 NAMES = tuple(metrics.registry())
 PAIR = metrics.of_kind("pair", NAMES)
@@ -111,3 +113,40 @@ def test_a_measurement_whose_diagrams_are_gone_is_missing(store: Store) -> None:
     key = metrics.registry()["persistent_homology"].key
     store.trial(first.trial_id).delete(diagrams.file_name(first.step, key))
     assert requests.missing(store, wanted) == [Request(first.trial_id, first.step, ("persistent_homology",))]
+
+
+def test_published_seeds_are_paired_at_the_steps_that_both_have(published_trial: PublishedConfig) -> None:
+    revisions = tuple(Revision(step, f"step{step}", "c" * 40) for step in (0, 2, 4))
+    model = dataclasses.replace(published_trial.model, name="pythia-14m-seed1", source="EleutherAI/pythia-14m-seed1")
+    other = dataclasses.replace(published_trial, model=model, seed=1, init_seed=1, data_seed=1, revisions=revisions)
+    found = list(requests.pairs([published_trial, other], NAMES))
+    ours, theirs = published_trial.trial_id, other.trial_id
+    assert [(one.step, one.other) for one in found if one.trial_id == theirs] == [
+        (2, (theirs, 0)),
+        (4, (theirs, 2)),
+    ]
+    assert [(one.step, one.other) for one in found if one.trial_id == ours] == [
+        (0, (theirs, 0)),
+        (1, (ours, 0)),
+        (2, (ours, 1)),
+        (2, (theirs, 2)),
+        (8, (ours, 2)),
+    ]
+    stranger = dataclasses.replace(other, family="pythia-31m")
+    assert all(one.other[0] == one.trial_id for one in requests.pairs([published_trial, stranger], NAMES) if one.other)
+
+
+def test_a_trajectory_is_measured_anew_once_it_has_further_revisions(
+    published_trial: PublishedConfig, tmp_path: Path
+) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    wanted = requests.trajectory(published_trial, NAMES)
+    assert wanted is not None
+    assert (wanted.step, wanted.of) == (8, 4)
+    measured = [unmeasured(name, "ok", "") | {"of": 4} for name in wanted.metrics]
+    store.add_measurements(wanted.trial_id, 8, measured)
+    assert requests.missing(store, [wanted]) == []
+    revisions = (*published_trial.revisions[:3], Revision(3, "step3", "c" * 40), published_trial.revisions[-1])
+    longer = requests.trajectory(dataclasses.replace(published_trial, revisions=revisions), NAMES)
+    assert longer is not None
+    assert requests.missing(store, [longer]) == [longer]

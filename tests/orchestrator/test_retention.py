@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import retention
+from orchestrator.evaluators import unmeasured
 from orchestrator.overrides import override
 from orchestrator.plan import plan
 from orchestrator.retention import kept, releasable
 from orchestrator.spec import Keep, Sweep
 from orchestrator.store import Status, Store
-from trainables.checkpoint import TRAINING_STATE, committed_steps, read_release, released_steps, step_name
-from trainables.config import TrialConfig
+from trainables.checkpoint import CHECKPOINTS, TRAINING_STATE, committed_steps, read_release, released_steps, step_name
+from trainables.config import PublishedConfig, TrialConfig
 
 PYTHIA = [0, *(2**k for k in range(10)), *range(1000, 143_001, 1000)]
 
@@ -31,6 +32,7 @@ PYTHIA = [0, *(2**k for k in range(10)), *range(1000, 143_001, 1000)]
         ("last:3", [8, 141_000, 142_000, 143_000]),
         ("last:999", PYTHIA),
         ("log", [*PYTHIA[:11], 143_000]),
+        ("none", []),
     ],
 )
 def test_of_pythias_checkpoints_those_of_the_rule_stay(rule: str, stay: list[int]) -> None:
@@ -218,3 +220,18 @@ def test_a_trial_that_is_not_there_is_left_so(store: Store) -> None:
     config = longest(store, sweep)
     assert retention.settle(store, config, sweep) == []
     assert not store.trial(config.trial_id).exists()
+
+
+@pytest.mark.parametrize(("status", "stays"), [("ok", []), ("skipped", []), ("failed", []), (None, [2])])
+def test_published_weights_go_once_they_are_dealt_with(
+    published_trial: PublishedConfig, tmp_path: Path, status: str | None, stays: list[int]
+) -> None:
+    """Also where a measurement failed: they can be fetched again, and the disk stays bounded."""
+    store = Store.open(str(tmp_path / "store"))
+    trial_id = published_trial.trial_id
+    (store.trial(trial_id) / CHECKPOINTS / step_name(2)).commit([("model.safetensors", b"weights")], step=2)
+    if status:
+        store.add_measurements(trial_id, 2, [unmeasured("held_out", status, "why")])
+    sweep = Sweep(model=("gpt2",), checkpoints=("all",), seeds=(), keep="none", metrics=("held_out",))
+    retention.release_measured(store, published_trial, sweep)
+    assert committed_steps(store.trial(trial_id)) == stays
