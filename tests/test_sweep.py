@@ -17,7 +17,12 @@ import search_spaces
 import sweep
 from orchestrator.overrides import override
 from orchestrator.plan import plan
+from orchestrator.requests import prescribed_steps
 from orchestrator.store import Status, Store
+from trainables.checkpoint import TRAINING_STATE, committed_steps, load_weights, released_steps
+from trainables.pretrain import pretrain
+from trainables.storage import Folder
+from trainables.token_store import TokenStore
 
 ROOT = Path(__file__).parent.parent
 
@@ -158,35 +163,66 @@ def test_planning_imports_neither_torch_nor_ray(tmp_path: Path) -> None:
     assert subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_exits_130_leaves_no_process_and_goes_on(
-    shared_tokens: Path, processes: Callable[[], list[Any]], signum: signal.Signals
-) -> None:
-    """A real process with a Ray of its own, interrupted while it trains."""
-    path = shared_tokens / "store"
-    settings = ["seeds=0", "budgets=4000steps", "metrics=none", "batch_size=4"]
-    command = [sys.executable, "sweep.py", "run", "quickstart", "--store", str(path), *settings]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+@pytest.fixture
+def interrupted(shared_tokens: Path, processes: Callable[[], list[Any]]) -> Callable[..., Store]:
+    """Interrupts a real process with a Ray of its own as soon as its store shows what is waited for; nothing of it is
+    left behind, and the store says how to go on."""
+
+    def interrupt(signum: signal.Signals, settings: list[str], shows: Callable[[Folder], bool]) -> Store:
+        path = shared_tokens / "store"
+        command = [sys.executable, "sweep.py", "run", "quickstart", "--store", str(path), *settings]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        store, until = Store.open(str(path)), time.monotonic() + 120
+        try:
+            while not any(shows(store.trial(trial)) for trial in store.trial_ids()):
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < until
+                time.sleep(0.02)
+            os.kill(process.pid, signum)
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()  # where it did not end
+        assert process.returncode == 130, errors
+        assert f"Go on with: python sweep.py run quickstart --store {path}" in errors
+        until = time.monotonic() + 15
+        while left := [one.command for one in processes() if one.session == process.pid]:
+            assert time.monotonic() < until, left
+            time.sleep(0.1)
+        assert list(path.rglob("*.tmp*")) == []
+        return store
+
+    return interrupt
+
+
+def test_a_terminated_run_exits_130_leaves_no_process_and_goes_on(interrupted: Callable[..., Store]) -> None:
+    settings = ["seeds=0", "budgets=500steps", "metrics=none", "batch_size=2"]
+    store = interrupted(
+        signal.SIGTERM, settings, lambda trial: (trial / "checkpoints" / "step-00000016").is_committed()
     )
-    store = Store.open(str(path))
-    until = time.monotonic() + 120
-    while not any((store.trial(trial) / "checkpoints" / "step-00000016").is_committed() for trial in store.trial_ids()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    os.kill(process.pid, signum)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert f"Go on with: python sweep.py run quickstart --store {path}" in errors
-    until = time.monotonic() + 15
-    while left := [one.command for one in processes() if one.session == process.pid]:
-        assert time.monotonic() < until, left
-        time.sleep(0.2)
-    assert list(path.rglob("*.tmp*")) == []
     (planned,) = plan(override(search_spaces.find("quickstart")(), settings), store)
     assert planned.action == "train"
     assert planned.from_step >= 16
+
+
+def test_a_run_interrupted_after_checkpoints_were_released_goes_on_and_ends_with_the_same_bits(
+    interrupted: Callable[..., Store], ray_session: None, tmp_path: Path
+) -> None:
+    """As by Ctrl-C, while it trains, measures and deletes."""
+    settings = ["seeds=0", "budgets=500steps", "checkpoint_every=25", "keep=last:1", "metrics=held_out", "batch_size=2"]
+    settings += ["probe_sequences=16", "probe_points=48", "evaluators=1"]
+    store = interrupted(signal.SIGINT, settings, lambda trial: len(released_steps(trial)) > 2)
+    (trial,) = store.trial_ids()
+    (planned,) = plan(override(search_spaces.find("quickstart")(), settings), store)
+    assert (planned.action, planned.from_step) == ("train", committed_steps(store.trial(trial), TRAINING_STATE)[-1])
+    assert planned.from_step > 0
+    assert sweep.main(["run", "quickstart", "--store", store.uri, *settings]) == 0
+    config, plain = store.read_trial(trial), Folder.open(tmp_path / "plain")
+    assert store.measured_steps(trial) == prescribed_steps(config)
+    pretrain(config, plain, TokenStore.open(store.tokens(config.tokens)))
+    mine, theirs = load_weights(store.trial(trial), 500), load_weights(plain, 500)
+    assert all(bool((mine[name] == theirs[name]).all()) for name in theirs)
 
 
 @pytest.mark.parametrize("command", ["status", "report"])

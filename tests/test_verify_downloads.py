@@ -376,6 +376,28 @@ def test_bad_usage_is_2(arguments: list[str], said: str, hub: Hub, capsys: pytes
     assert not hub.requests
 
 
+def test_usage_is_that_of_argparse(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        verify_downloads.main(["--quick", "--full"])
+    assert error.value.code == 2
+    with pytest.raises(SystemExit) as error:
+        verify_downloads.main(["--help"])
+    assert error.value.code == 0
+    shown = capsys.readouterr().out
+    for part in ("--evaluations", "exit codes", "HF_ENDPOINT", "examples"):
+        assert part in shown
+
+
+def test_a_token_of_odd_characters_is_refused_and_not_shown(
+    there: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret\x07secret")
+    assert verify_downloads.main(["--quick", *ASKED]) == 1
+    shown = capsys.readouterr()
+    assert "characters that none has" in shown.out
+    assert "secret" not in shown.out + shown.err
+
+
 # --- as a process of its own
 
 PROGRAM = [sys.executable, str(ROOT / "verify_downloads.py")]
@@ -387,25 +409,27 @@ def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 def test_exit_codes_of_the_process(there: Hub) -> None:
-    passed = process("--quick", *ASKED)
+    """With a token, which is verified and never shown; that of 2 is in :func:`test_usage_is_that_of_argparse`."""
+    passed = process("--quick", *ASKED, HF_TOKEN=TOKEN)
     assert (passed.returncode, passed.stderr) == (0, "")
     assert "8/8 checks passed" in passed.stdout
-    failed = process("--quick", "--model", "org/none", "--dataset", DATA, "--json")
+    assert "token of tester" in passed.stdout
+    assert TOKEN not in passed.stdout
+    failed = process("--quick", "--model", "org/none", "--dataset", DATA, "--json", HF_TOKEN="hf_invented_secret")
     assert failed.returncode == 1
     assert json.loads(failed.stdout)["passed"] is False
+    assert "refuses your token (401)" in failed.stdout
     assert "Traceback" not in failed.stderr
-    assert process("--quick", "--full").returncode == 2
-    shown = process("--help")
-    assert shown.returncode == 0
-    for part in ("--evaluations", "exit codes", "HF_ENDPOINT", "examples"):
-        assert part in shown.stdout
+    assert "secret" not in failed.stdout + failed.stderr
 
 
-def test_full_ends_cleanly(there: Hub) -> None:
-    done = process("--full", *ASKED)
+def test_full_ends_cleanly_and_downloads_go_to_scratch(there: Hub, tmp_path: Path) -> None:
+    done = process("--full", *ASKED, HF_HOME="", SCRATCH=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "12/13" not in done.stdout
     assert "13/13 checks passed" in done.stdout
+    assert f"{tmp_path}/huggingface/hub (of SCRATCH)" in done.stdout
+    assert list((tmp_path / "huggingface").rglob("tokenizer.json"))
 
 
 @pytest.mark.parametrize("where", ["refused", "no such name", "never answers", "proxy"])
@@ -439,28 +463,6 @@ def test_offline_mode_asks_and_waits_for_nothing(there: Hub, tmp_path: Path) -> 
     assert not there.requests
 
 
-def test_a_token_is_verified_and_never_shown(there: Hub) -> None:
-    good = process("--quick", *ASKED, HF_TOKEN=TOKEN)
-    assert good.returncode == 0
-    assert "token of tester" in good.stdout
-    bad = process("--quick", *ASKED, HF_TOKEN="hf_invented_secret")
-    assert bad.returncode == 1
-    assert "refuses your token (401)" in bad.stdout
-    odd = process("--quick", *ASKED, HF_TOKEN="hf_secret\x07secret")
-    assert odd.returncode == 1
-    assert "characters that none has" in odd.stdout
-    for done in (good, bad, odd):
-        assert TOKEN not in done.stdout + done.stderr
-        assert "secret" not in done.stdout + done.stderr
-
-
-def test_downloads_go_to_scratch(there: Hub, tmp_path: Path) -> None:
-    done = process(*ASKED, HF_HOME="", SCRATCH=str(tmp_path))
-    assert done.returncode == 0, done.stdout
-    assert f"{tmp_path}/huggingface/hub (of SCRATCH)" in done.stdout
-    assert list((tmp_path / "huggingface").rglob("tokenizer.json"))
-
-
 def test_interrupted_is_130(there: Hub) -> None:
     there.fail("/api/whoami", Slow(30))
     running = subprocess.Popen(
@@ -470,6 +472,6 @@ def test_interrupted_is_130(there: Hub) -> None:
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=20)
-    assert running.returncode == 130
+    assert running.returncode == 130, err
     assert "interrupted" in err
     assert "Traceback" not in err

@@ -4,11 +4,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -18,7 +18,6 @@ import sweep
 from metrics.topology.trajectory import weight_trajectory_dimension
 from orchestrator.driver import ray_running
 from orchestrator.plan import standing
-from orchestrator.requests import prescribed_steps
 from orchestrator.spec import SpecError
 from orchestrator.store import Store
 from trainables.checkpoint import TRAINING_STATE, committed_steps, load_weights, released_steps
@@ -26,10 +25,12 @@ from trainables.pretrain import pretrain
 from trainables.storage import Folder
 from trainables.token_store import TokenStore
 
-ROOT = Path(__file__).parent.parent.parent
-TINY = {"batch_size": "4", "probe_sequences": "16", "probe_points": "48", "metrics": "held_out"}
-
-FINISHED = ["seeds=0,1", "budgets=6steps,12steps", "batch_size=4", "probe_sequences=16", "probe_points=48"]
+# One evaluator, not one per core: each is a process that takes 6 s of a core to start.
+TINY = {"batch_size": "4", "probe_sequences": "16", "probe_points": "48", "metrics": "held_out", "evaluators": "1"}
+FINISHED = [
+    *("seeds=0,1", "budgets=6steps,12steps", "batch_size=4", "probe_sequences=16", "probe_points=48"),
+    "evaluators=1",
+]
 
 
 def run(store: Path, *settings: str) -> int:
@@ -53,25 +54,20 @@ def test_running_a_finished_sweep_again_does_nothing(
     assert {path: path.stat().st_mtime_ns for path in (finished / "trials").rglob("*")} == before
 
 
-def test_a_lost_measurement_is_made_again_and_equal(store_copy: Path) -> None:
-    before = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
-    trial = Store.existing(str(store_copy)).trial_ids()[0]
-    (store_copy / "trials" / trial / "measurements" / "step-00000004.json").unlink()
-    assert sweep.main(["run", "quickstart", "--store", str(store_copy), *FINISHED]) == 0
-    after = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
-    pd.testing.assert_frame_equal(after, before)
-
-
-def test_a_lost_pair_is_measured_again_from_what_is_kept_of_a_checkpoint_that_is_gone(store_copy: Path) -> None:
+def test_lost_measurements_are_made_again_and_equal_pairs_from_what_is_kept_of_checkpoints_that_are_gone(
+    store_copy: Path,
+) -> None:
+    """Of one trial all of a checkpoint; of another the pairs of two checkpoints that are gone."""
     before = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
     store = Store.existing(str(store_copy))
-    trial = store.trial_ids()[0]
+    one, _, other, _ = store.trial_ids()
+    (store_copy / "trials" / one / "measurements" / "step-00000004.json").unlink()
     for step in (2, 4):
         name = f"step-{step:08d}"
-        body = (store.trial(trial) / "measurements").read_json(f"{name}.json")
+        body = (store.trial(other) / "measurements").read_json(f"{name}.json")
         body["measurements"] = {key: one for key, one in body["measurements"].items() if "linear_cka" not in key}
-        (store.trial(trial) / "measurements").write_json(f"{name}.json", body)
-        shutil.rmtree(store_copy / "trials" / trial / "checkpoints" / name)
+        (store.trial(other) / "measurements").write_json(f"{name}.json", body)
+        shutil.rmtree(store_copy / "trials" / other / "checkpoints" / name)
     assert sweep.main(["run", "quickstart", "--store", str(store_copy), *FINISHED]) == 0
     after = pd.read_parquet(store_copy / "results.parquet").drop(columns="seconds")
     pd.testing.assert_frame_equal(after, before)
@@ -115,37 +111,42 @@ def test_the_record_of_a_finished_trial_is_written_anew_without_ray(
     pd.testing.assert_frame_equal(pd.read_parquet(store_copy / "results.parquet"), before)
 
 
-def test_a_metric_added_to_a_finished_sweep_is_measured_alone_and_a_seed_is_paired_with_those_there(
+def test_a_metric_added_to_a_finished_sweep_is_measured_alone_and_seeds_are_paired_with_those_there(
     prepared: Path,
 ) -> None:
-    """Pairs read what is kept of a checkpoint; here nothing was, since no metric of pairs was asked for at first."""
-    settings = ["seeds=0,1", "budgets=6steps"]
-    assert run(prepared, *settings) == 0
-    store = Store.existing(str(prepared))
-    before = {(t, s): store.read_measurements(t, s) for t in store.trial_ids() for s in store.measured_steps(t)}
+    """Pairs read what is kept of a checkpoint; here nothing was, since no metric of pairs was asked for at first.
+
+    Then come a higher seed beside one of the sweep, and a lower one beside seeds that are not of the sweep.
+    """
+    store = Store.open(str(prepared))
+
+    def measured() -> dict[tuple[str, int], dict[str, Any]]:
+        return {(t, s): store.read_measurements(t, s) for t in store.trial_ids() for s in store.measured_steps(t)}
+
+    def paired_with(other: str, found: dict[tuple[str, int], dict[str, Any]], trial: str) -> int:
+        return sum(f" {other}/" in key for (one, _), of_step in found.items() if one == trial for key in of_step)
+
+    assert run(prepared, "seeds=1", "budgets=6steps") == 0
+    before = measured()
     assert not list(prepared.glob("trials/*/traces"))
-    assert run(prepared, *settings, "metrics=held_out,linear_cka") == 0
-    after = {(t, s): store.read_measurements(t, s) for t in store.trial_ids() for s in store.measured_steps(t)}
-    assert {at: found["held_out@1"] for at, found in after.items()} == {
+    settings = ["budgets=6steps", "metrics=held_out,linear_cka"]
+    assert run(prepared, "seeds=1", *settings) == 0
+    alone = measured()
+    assert {at: found["held_out@1"] for at, found in alone.items()} == {
         at: found["held_out@1"] for at, found in before.items()
     }
-    pairs = [key for found in after.values() for key in found if key.startswith("linear_cka@")]
-    assert len(pairs) == 2 * 4 + 5
-    assert run(prepared, "seeds=0,1,2", "budgets=6steps", "metrics=held_out,linear_cka") == 0
-    first, second, third = store.trial_ids()
-    new = [key for step in store.measured_steps(third) for key in store.read_measurements(third, step)]
-    assert [sum(f" {other}/" in key for key in new) for other in (first, second, third)] == [5, 5, 4]
-    for (trial, step), found in after.items():
-        assert store.read_measurements(trial, step) == found
-
-
-def test_a_lower_seed_is_paired_with_the_higher_ones_there(prepared: Path) -> None:
-    for seed in (1, 0):
-        assert run(prepared, f"seeds={seed}", "budgets=6steps", "metrics=linear_cka") == 0
-    store = Store.existing(str(prepared))
-    low, high = store.trial_ids()
-    found = [key for step in store.measured_steps(high) for key in store.read_measurements(high, step)]
-    assert sum(f" {low}/" in key for key in found) == 5
+    assert sum(key.startswith("linear_cka@") for found in alone.values() for key in found) == 4
+    assert run(prepared, "seeds=1,2", *settings) == 0
+    second, third = store.trial_ids()
+    two = measured()
+    assert (paired_with(second, two, third), paired_with(third, two, third)) == (5, 4)
+    assert {at: two[at] for at in alone} == alone
+    assert run(prepared, "seeds=0", *settings) == 0
+    first, *_ = store.trial_ids()
+    three = measured()
+    assert [paired_with(first, three, trial) for trial in (first, second, third)] == [4, 5, 5]
+    for at, found in two.items():
+        assert {key: three[at][key] for key in found} == found
     assert {trial.action for trial in standing(store)} == {"done"}
 
 
@@ -164,11 +165,14 @@ def test_of_a_checkpoint_of_which_nothing_is_left_the_trajectory_says_so(store_c
     assert {planned.action for planned in standing(store)} == {"done"}
 
 
-def test_a_trial_with_many_checkpoints_has_the_dimension_of_its_trajectory(prepared: Path) -> None:
-    settings = ["seeds=0", "budgets=20steps", "checkpoint_every=1", "metrics=weight_trajectory_dimension"]
+def test_a_trial_with_many_checkpoints_keeps_every_state_if_asked_to_and_has_the_dimension_of_its_trajectory(
+    prepared: Path,
+) -> None:
+    settings = ["seeds=0", "budgets=20steps", "checkpoint_every=1", "metrics=weight_trajectory_dimension", "keep=all"]
     assert run(prepared, *settings) == 0
     store = Store.existing(str(prepared))
     (trial,) = store.trial_ids()
+    assert committed_steps(store.trial(trial), TRAINING_STATE) == committed_steps(store.trial(trial)) == [*range(21)]
     assert store.measured_steps(trial) == [20]
     ((_, one),) = store.read_measurements(trial, 20).items()
     states = (load_weights(store.trial(trial), step) for step in range(21))
@@ -214,39 +218,6 @@ def test_a_finished_sweep_is_brought_to_another_rule_without_ray_and_a_lost_meas
     assert released_steps(store.trial(trial)) == [0, 1, 2, 4]
 
 
-def test_a_sweep_interrupted_after_checkpoints_were_released_goes_on_and_ends_with_the_same_bits(
-    prepared: Path, tmp_path: Path
-) -> None:
-    """A real process with a Ray of its own, interrupted while it trains."""
-    settings = {"seeds": "0", "budgets": "400steps", "checkpoint_every": "25", "keep": "last:1"}
-    given = [f"{key}={value}" for key, value in (TINY | settings).items()]
-    command = [sys.executable, "sweep.py", "run", "quickstart", "--store", str(prepared), *given]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    store, until = Store.open(str(prepared)), time.monotonic() + 120
-    while not any(len(released_steps(store.trial(trial))) > 2 for trial in store.trial_ids()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    (trial,) = store.trial_ids()
-    (planned,) = standing(store)
-    assert (planned.action, planned.from_step) == ("train", committed_steps(store.trial(trial), TRAINING_STATE)[-1])
-    assert planned.from_step > 0
-    assert run(prepared, *(f"{key}={value}" for key, value in settings.items())) == 0
-    config, plain = store.read_trial(trial), Folder.open(tmp_path / "plain")
-    assert store.measured_steps(trial) == prescribed_steps(config)
-    pretrain(config, plain, TokenStore.open(store.tokens(config.tokens)))
-    mine, theirs = load_weights(store.trial(trial), 400), load_weights(plain, 400)
-    assert all(bool((mine[name] == theirs[name]).all()) for name in theirs)
-
-
-def test_every_training_state_is_kept_where_that_is_asked_for(prepared: Path) -> None:
-    assert run(prepared, "seeds=0", "budgets=6steps", "metrics=none", "keep=all") == 0
-    (trial,) = (store := Store.existing(str(prepared))).trial_ids()
-    assert committed_steps(store.trial(trial), TRAINING_STATE) == committed_steps(store.trial(trial)) == [0, 1, 2, 4, 6]
-
-
 def test_a_run_for_which_the_disk_is_too_small_says_so_before_it_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,21 +231,7 @@ def test_a_run_for_which_the_disk_is_too_small_says_so_before_it_starts(
     assert "Give keep=last:1 or keep=log" in said
 
 
-def test_a_distributed_trial_trains_the_same_model_within_rounding(prepared: Path) -> None:
-    assert run(prepared, "seeds=0", "budgets=6steps", "workers=2") == 0
-    store = Store.existing(str(prepared))
-    (trial,) = store.trial_ids()
-    assert store.read_trial(trial).workers == 2
-    losses = pd.read_parquet(prepared / "results.parquet").query("metric == 'held_out_loss'").set_index("step")["value"]
-    assert list(losses.index) == [0, 1, 2, 4, 6]
-    assert losses[6] < losses[0]
-    until = time.monotonic() + 30
-    while any(group["state"] == "CREATED" for group in ray.util.placement_group_table().values()):
-        assert time.monotonic() < until, "a placement group was left behind"
-        time.sleep(0.2)
-
-
-def test_a_killed_worker_of_a_distributed_trial_is_retried_from_its_last_checkpoint(
+def test_a_killed_worker_of_a_distributed_trial_is_retried_from_its_last_checkpoint_and_leaves_no_group(
     prepared: Path, ray_workers: Callable[[str], list[int]]
 ) -> None:
     store, killed = Store.open(str(prepared)), threading.Event()
@@ -290,17 +247,25 @@ def test_a_killed_worker_of_a_distributed_trial_is_retried_from_its_last_checkpo
 
     killer = threading.Thread(target=kill_once)
     killer.start()
-    assert run(prepared, "seeds=0", "budgets=60steps", "workers=2", "metrics=none") == 0
+    assert run(prepared, "seeds=0", "budgets=60steps", "workers=2") == 0
     killer.join()
     assert killed.is_set()
     (trial,) = store.trial_ids()
     status = store.read_status(trial)
     assert status is not None
     assert (status.state, status.step) == ("done", 60)
+    assert store.read_trial(trial).workers == 2
+    losses = pd.read_parquet(prepared / "results.parquet").query("metric == 'held_out_loss'").set_index("step")["value"]
+    assert list(losses.index) == [0, 1, 2, 4, 8, 16, 32, 60]
+    assert losses[60] < losses[4] < losses[0]
+    until = time.monotonic() + 30
+    while any(group["state"] == "CREATED" for group in ray.util.placement_group_table().values()):
+        assert time.monotonic() < until, "a placement group was left behind"
+        time.sleep(0.2)
 
 
 def test_a_diverging_trial_fails_alone_with_its_log(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(prepared, "seeds=0", "budgets=3steps", "learning_rate=1e38") == 1
+    assert run(prepared, "seeds=0", "budgets=3steps", "learning_rate=1e38", "metrics=none") == 1
     errors = capsys.readouterr().err
     store = Store.existing(str(prepared))
     (trial,) = store.trial_ids()

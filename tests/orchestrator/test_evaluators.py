@@ -2,13 +2,13 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines
-from orchestrator.requests import Request
+from orchestrator.requests import Request, missing
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from trainables.checkpoint import committed_steps
@@ -16,18 +16,35 @@ from trainables.checkpoint import committed_steps
 NAMES = ("held_out", "parameter_norm")
 
 
-@pytest.fixture
-def store(store_copy: Path) -> Store:
-    return Store.existing(str(store_copy))
+@pytest.fixture(scope="module")
+def home(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the store, with its tokens."""
+    path = tmp_path_factory.mktemp("evaluators")
+    shutil.copytree(finished.parent / "tokens", path / "tokens")
+    return path
 
 
 @pytest.fixture
-def pool(store: Store, ray_session: None) -> EvaluatorPool:
-    body = store.read_sweep()
+def store(finished: Path, home: Path) -> Iterator[Store]:
+    """A copy of the finished sweep, for each test at the same place."""
+    yield Store.existing(str(shutil.copytree(finished, home / "store")))
+    shutil.rmtree(home / "store")
+
+
+@pytest.fixture(scope="module")
+def pool(finished: Path, home: Path, ray_session: None) -> Iterator[EvaluatorPool]:
+    """One for all tests: an actor takes 6 s of a core to start."""
+    body = Store.existing(str(finished)).read_sweep()
     assert body is not None
-    pool = EvaluatorPool.start(store, Sweep.from_json(body["sweep"]), 2)
+    pool = EvaluatorPool.start(Store.open(str(home / "store")), Sweep.from_json(body["sweep"]), 2)
     yield pool
     pool.stop()
+
+
+def forget(store: Store, *trials: str) -> None:
+    """Delete the trials' measurements: what is answered is not measured again."""
+    for trial in trials:
+        (store.trial(trial) / "measurements").delete()
 
 
 def drain(pool: EvaluatorPool, *, timeout_s: float = 120) -> list[Measured]:
@@ -42,6 +59,7 @@ def drain(pool: EvaluatorPool, *, timeout_s: float = 120) -> list[Measured]:
 def test_measuring_again_gives_the_same_values(pool: EvaluatorPool, store: Store) -> None:
     trial = store.trial_ids()[0]
     before = {step: store.read_measurements(trial, step) for step in store.measured_steps(trial)}
+    forget(store, trial)
     for step in before:
         pool.submit(Request(trial, step, NAMES))
     found = drain(pool)
@@ -49,26 +67,29 @@ def test_measuring_again_gives_the_same_values(pool: EvaluatorPool, store: Store
     assert failed_lines(found) == []
     for step, old in before.items():
         new = store.read_measurements(trial, step)
-        assert {key: one["values"] for key, one in new.items()} == {key: one["values"] for key, one in old.items()}
+        assert sorted(one["metric"] for one in new.values()) == sorted(NAMES)
+        assert {key: one["values"] for key, one in new.items()} == {key: old[key]["values"] for key in new}
 
 
 def test_a_killed_actor_loses_no_request(
     pool: EvaluatorPool, store: Store, ray_workers: Callable[[str], list[int]]
 ) -> None:
     requests = [Request(trial, step, NAMES) for trial in store.trial_ids() for step in (0, 1, 2, 4)]
+    forget(store, *store.trial_ids())
     for request in requests:
         pool.submit(request)
-    found = [next(pool.poll(60.0))]  # both actors are up and at work from here on
+    found = [next(pool.poll(60.0))]  # at least one actor is up, and both are at work or starting
     os.kill(ray_workers("ray::Evaluator")[0], signal.SIGKILL)
     found += drain(pool)
     assert sorted(map(str, (measured.request for measured in found))) == sorted(map(str, requests))
     assert failed_lines(found) == []
+    assert missing(store, requests) == []
 
 
 def test_pairs_and_trajectories_are_filed_at_their_checkpoint(pool: EvaluatorPool, store: Store) -> None:
     low, high = store.trial_ids()[:2]
     before = store.read_measurements(high, 12)
-    shutil.rmtree(Path(store.trial(high).path) / "measurements")
+    forget(store, high)
     requests = [
         Request(high, 12, ("linear_cka",), (high, 8)),
         Request(high, 12, ("linear_cka", "representation_topology_divergence"), (low, 12)),
@@ -96,6 +117,7 @@ def test_one_request_of_a_checkpoint_is_measured_at_a_time(pool: EvaluatorPool, 
     first, second, other = (
         Request(trial, step, (name,)) for step, name in ((1, NAMES[0]), (1, NAMES[1]), (2, NAMES[0]))
     )
+    forget(store, trial)
     for request in (first, second, other):
         pool.submit(request)
     assert list(pool.poll(0.0)) == []
@@ -111,6 +133,7 @@ def test_a_damaged_checkpoint_is_named_and_the_others_are_measured(pool: Evaluat
     data = bytearray(weights.read_bytes())
     data[-5] ^= 1
     weights.write_bytes(bytes(data))
+    forget(store, trial)
     for step in (1, 2, 4):
         pool.submit(Request(trial, step, NAMES))
     (line,) = failed_lines(drain(pool))
