@@ -5,6 +5,12 @@ theta = theta_0 + P theta_d, reaches 90 % of the accuracy of full fine-tuning. A
 classifier is inside: it is drawn at random, belongs to theta_0, and moves by P theta_d, so that exactly d numbers are
 trained. It reads the last hidden state of the last token. Full fine-tuning trains the same weights, all of them: the
 transformer without its output head, and the classifier.
+
+A step costs a projection and its transpose beside the model's own. Measured at d = 1024 on one core: pythia-70m (45 M
+weights) 1.8 s; the shapes of pythia-1.4b 60 ns a weight, so 80 s for its 1.3 G: that needs a GPU (not measured there).
+Memory, in bytes a weight: the model 4, P 5, theta 4, and for a moment four times the largest tensor; full fine-tuning
+with Adam 16 and the model's 4. Whole process, 8 pairs of 64 tokens: pythia-70m 1.6 GB, in full 1.9 GB (measured);
+pythia-1.4b 19 GB, in full 27 GB, without activations (worked out).
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ from metrics.base import About, Items, Metric, UnavailableError, Value
 from metrics.evaluation import fastfood
 from metrics.evaluation.subject import Subject
 from trainables import hub
+from trainables.storage import sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -239,6 +246,7 @@ def evaluate(tuning: Tuning) -> Iterator[Value | Items | About]:
     about: dict[str, str | int | float | None] = {
         "train_items": len(tuning.task.train),
         "test_items": len(tuning.task.test),
+        "data_sha256": sha256(repr(tuning.task).encode()),
         "weights": tuning.n_weights,
         "seeds": len(SEEDS),
         "epochs": EPOCHS,
