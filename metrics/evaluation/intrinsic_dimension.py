@@ -1,9 +1,8 @@
 """The intrinsic dimension of fine-tuning on MRPC: in how few random directions it does nearly as well as in all.
 
 Aghajanyan, Zettlemoyer and Gupta 2020, after Li et al. 2018: d90 is the smallest d at which training theta_d alone, in
-theta = theta_0 + P theta_d, reaches 90 % of the accuracy of full fine-tuning. As there, theta_d starts at zero, and the
-classifier is inside: it is drawn at random, belongs to theta_0, and moves by P theta_d, so that exactly d numbers are
-trained. It reads the last hidden state of the last token. Full fine-tuning trains the same weights, all of them: the
+theta = theta_0 + P theta_d, reaches 90 % of the accuracy of full fine-tuning. theta_d starts at zero. The classifier is
+inside: it is drawn at random, belongs to theta_0, and moves by P theta_d, so that exactly d numbers are trained. It reads the last hidden state of the last token. Full fine-tuning trains the same weights, all of them: the
 transformer without its output head, and the classifier.
 
 A step costs a projection and its transpose beside the model's own. Measured at d = 1024 on one core: pythia-70m (45 M
@@ -15,18 +14,17 @@ pythia-1.4b 19 GB, in full 27 GB, without activations (worked out).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from metrics.base import About, Items, Metric, UnavailableError, Value
-from metrics.evaluation import fastfood
+from metrics.evaluation import fastfood, harness
 from metrics.evaluation.subject import Subject
-from trainables import hub
 from trainables.storage import sha256
 
 if TYPE_CHECKING:
@@ -34,16 +32,16 @@ if TYPE_CHECKING:
     from torch.nn import Module
     from transformers import PreTrainedModel
 
+DATA = "mrpc"  # lm-eval's task, whose data it is
 SHARE = 0.9
 SEEDS = (0, 1, 2)  # each draws a classifier, a projection and an order of the training items
-LOWEST, HIGHEST, GROWTH = 16, 16384, 4  # the paper's dimensions are 10 to 10000
+LOWEST, HIGHEST, GROWTH = 16, 16384, 4
 RESOLUTION = 1.25  # what is left between a dimension that fails and the d90, as a ratio
-RATES = (1e-4, 1e-3, 1e-5)  # Adam's, of full fine-tuning; the paper tries four
+RATES = (1e-4, 1e-3, 1e-5)  # Adam's, of full fine-tuning
 SUBSPACE_FACTORS = (4.0, 16.0, 1.0)  # of the best of them, see `Tuning.in_subspace`
 EPOCHS, BATCH_SIZE, WARMUP = 3, 32, 0.1
 CLASSIFIER = ("classifier/linear.weight", "classifier/linear.bias")  # no module's name has a slash
 CLASSIFIER_STD = 0.02
-HUB_ID = "nyu-mll/glue"
 
 Pair = tuple[str, str, int]  # two sentences, and 1 if they say the same
 Pairs = Sequence[Pair]
@@ -73,20 +71,23 @@ def smallest_dimension(
 
 @dataclass(frozen=True)
 class Task:
-    """Sentence pairs as tokens, each with its label, 0 or 1."""
+    """Sentence pairs as tokens, each with its label, 0 or 1; origin: of the data, in words."""
 
     train: Sequence[Item]
     test: Sequence[Item]
+    origin: str = ""
 
     @classmethod
-    def of(cls, train: Pairs, test: Pairs, encode: Callable[[str], Sequence[int]], end: int, context: int) -> Task:
+    def of(
+        cls, train: Pairs, test: Pairs, encode: Callable[[str], Sequence[int]], end: int, context: int, origin: str = ""
+    ) -> Task:
         """first END second END, as <s> parts and ends the pair of an encoder; each cut to half of the context."""
         room = context // 2 - 1
 
         def items(pairs: Pairs) -> list[Item]:
             return [((*encode(a)[:room], end, *encode(b)[:room], end), label) for a, b, label in pairs]
 
-        return cls(items(train), items(test))
+        return cls(items(train), items(test), origin)
 
     @property
     def majority(self) -> float:
@@ -244,9 +245,10 @@ def evaluate(tuning: Tuning) -> Iterator[Value | Items | About]:
     yield Value(f"{name}/full_accuracy_spread", max(accuracies) - min(accuracies))
     yield Value(f"{name}/majority_accuracy", majority)
     about: dict[str, str | int | float | None] = {
+        "data": tuning.task.origin,
         "train_items": len(tuning.task.train),
         "test_items": len(tuning.task.test),
-        "data_sha256": sha256(repr(tuning.task).encode()),
+        "data_sha256": sha256(repr((tuning.task.train, tuning.task.test)).encode()),
         "weights": tuning.n_weights,
         "seeds": len(SEEDS),
         "epochs": EPOCHS,
@@ -268,40 +270,31 @@ def evaluate(tuning: Tuning) -> Iterator[Value | Items | About]:
     yield About(about)
 
 
-def _mrpc(subject: Subject) -> tuple[Pairs, Pairs]:
-    """MRPC's training and test pairs: of the local copy that the settings name, or GLUE's, whose test is validation.
+@dataclass(frozen=True)
+class Mrpc:
+    """MRPC's pairs, and where they are from: the local copy that the settings name, or GLUE's of the Hub."""
 
-    Raises UnavailableError where neither can be had.
-    """
-    own = next((word.removeprefix("mrpc:") for word in subject.settings.data if word.startswith("mrpc:")), None)
-    try:
-        if own is not None:
-            return _read(Path(own) / "train.tsv"), _read(Path(own) / "test.tsv")
-        from datasets import load_dataset
+    train: Pairs
+    test: Pairs
+    origin: str
 
-        with hub.explained(f"MRPC ({HUB_ID})"):
-            splits = (load_dataset(HUB_ID, "mrpc", split=split) for split in ("train", "validation"))
-            train, test = ([(row["sentence1"], row["sentence2"], row["label"]) for row in rows] for rows in splits)
-            return train, test
-    except (OSError, ValueError) as error:
-        raise UnavailableError(f"{error}; a local copy is given as mrpc:FOLDER, with train.tsv and test.tsv") from error
-
-
-def _read(path: Path) -> Pairs:
-    """Microsoft's own file: a header, then label, two ids and two sentences between tabs; quotes mean nothing."""
-    lines = path.read_text(encoding="utf-8-sig").split("\n")[1:]
-    rows = [line.split("\t") for line in lines if line]
-    if odd := next((row for row in rows if len(row) != 5 or row[0] not in ("0", "1")), None):
-        raise ValueError(f"{path}: not MRPC's five columns (Quality, two ids, two sentences): {odd}")
-    if not rows:
-        raise ValueError(f"{path}: holds no pair of sentences")
-    return [(row[3], row[4], int(row[0])) for row in rows]
+    @classmethod
+    def of(cls, subject: Subject) -> Mrpc:
+        """What lm-eval's task of that name reads; tested on the split that it evaluates. Raises UnavailableError."""
+        prepared = harness.prepared(DATA, dataclasses.replace(subject.settings, limit=1), subject.warm)
+        data, origin = prepared.tasks[DATA].dataset, prepared.origins[DATA]
+        train, test = (
+            [(row["sentence1"], row["sentence2"], row["label"]) for row in data[split]] for split in ("train", "validation")
+        )
+        if not train:
+            raise UnavailableError(f"{origin} has no training pairs; give a folder with train.tsv and test.tsv")
+        return cls(train, test, origin)
 
 
 def _task(subject: Subject, context: int) -> Task:
     from tokenizers import Tokenizer
 
-    train, test = (pairs[: subject.settings.limit] for pairs in _mrpc(subject))
+    mrpc, limit = Mrpc.of(subject), subject.settings.limit
     tokenizer = Tokenizer.from_str(subject.tokenizer_json)
 
     def encode(text: str) -> list[int]:
@@ -309,7 +302,7 @@ def _task(subject: Subject, context: int) -> Task:
 
     end = tokenizer.token_to_id(subject.end_of_text)
     assert end is not None, "a token store's tokenizer has the token that ends its texts"
-    return Task.of(train, test, encode, end, context)
+    return Task.of(mrpc.train[:limit], mrpc.test[:limit], encode, end, context, mrpc.origin)
 
 
 def measure(subject: Subject) -> Iterator[Value | Items | About]:
@@ -326,4 +319,5 @@ METRIC = Metric(
     "smallest random subspace (DID, SAID) that reaches 90 % of full fine-tuning on MRPC",
     measure,
     kind="evaluation",
+    data=(DATA,),
 )
