@@ -73,7 +73,7 @@ def in_process(patch: pytest.MonkeyPatch, seed: int, task: str, folder: Path, **
     patch.setattr(lm_eval.evaluator, "add_env_info", lambda results: None)  # seconds
     save(folder, seed)
     arguments = {"pretrained": str(folder), "dtype": "float32"}
-    settings = {"batch_size": CPU_BATCH_SIZE, "device": "cpu", "bootstrap_iters": 1, **settings}
+    settings = {"batch_size": CPU_BATCH_SIZE, "device": "cpu", "bootstrap_iters": 2, **settings}
     settings["task_manager"] = tasks.manager(task)
     found = lm_eval.simple_evaluate("hf", arguments, [task], **settings)
     return as_ours(found["results"])
