@@ -145,13 +145,30 @@ def read_documents(path: str | Path, columns: Columns = PILE) -> Iterator[Docume
         raise ShardError(f"{path}: the shard is empty; fetch it anew or remove it")
 
 
+def read_records(path: str | Path) -> list[Any]:
+    """The JSON of each line of a file of :data:`LINES`. Raises ShardError as :func:`read_documents`, but if empty."""
+    number = 0
+    records = []
+    try:
+        with open_binary(path) as stream:
+            for number, record in _records(stream, str(path)):  # noqa: B007
+                records.append(record)
+    except _UNREADABLE as error:
+        raise ShardError(f"{path}, after line {number}: cannot be read ({error}); fetch the file anew") from error
+    return records
+
+
 def _from_lines(stream: BinaryIO, path: str, columns: Columns) -> Iterator[tuple[int, Document]]:
+    for number, record in _records(stream, path):
+        yield number, columns.document(record, f"{path}, line {number}")
+
+
+def _records(stream: BinaryIO, path: str) -> Iterator[tuple[int, Any]]:
     unpacked = gzip.GzipFile(fileobj=stream) if path.endswith(".gz") else stream
     chunks = _zstandard_chunks(stream) if path.endswith(".zst") else _chunks(unpacked)
     for number, line in enumerate(_split_lines(chunks), start=1):
         if line.strip():
-            place = f"{path}, line {number}"
-            yield number, columns.document(_parse(line, place), place)
+            yield number, _parse(line, f"{path}, line {number}")
 
 
 def _from_table(stream: BinaryIO, path: str, columns: Columns) -> Iterator[tuple[int, Document]]:

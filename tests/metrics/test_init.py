@@ -58,9 +58,17 @@ def test_the_kinds_are_those_the_metrics_say() -> None:
     assert metrics.of_kind("pair", ["spectra"]) == ()
 
 
-def test_a_metric_of_an_unknown_name_is_no_ones_kind() -> None:
-    with pytest.raises(KeyError, match="unheard_of"):
-        metrics.of_kind("pair", ["unheard_of"])
+@pytest.mark.parametrize("name", ["mrpc", "unheard_of"])
+def test_what_is_no_metric_of_ours_is_taken_for_a_task_of_lm_eval(name: str) -> None:
+    """Whether lm-eval knows it is asked when a sweep is planned, and when it is measured."""
+    assert metrics.find(name).name == name
+    assert metrics.of_kind("evaluation", ["spectra", name]) == (name,)
+    assert metrics.of_kind("pair", [name]) == ()
+    assert name not in metrics.registry()
+
+
+def test_our_own_metrics_are_found_by_their_names() -> None:
+    assert all(metrics.find(name) is metric for name, metric in metrics.registry().items())
 
 
 def test_the_registry_imports_no_torch() -> None:
