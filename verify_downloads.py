@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 import search_spaces
+from metrics.evaluation import harness
 from orchestrator.overrides import override
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
@@ -134,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     named: dict[str, Any] = {"nargs": "+", "action": "extend", "metavar": "NAME"}
     add("--model", **named, help=f"name, Hub id or folder, perhaps @REVISION (default: those of SPACE, or {MODEL})")
     add("--dataset", **named, help=f"name, Hub id[:config], folder or file (default: that of SPACE, or {DATASET})")
-    add("--evaluations", action="store_true", help=f"also the data sets of {', '.join(data.EVALUATIONS)}")
+    add("--evaluations", action="store_true", help=f"also the data of {', '.join(data.EVALUATIONS)}")
     add("--store", metavar="URI", help="results folder whose disk is checked (default: results/SPACE)")
     add("--json", action="store_true", help="one JSON object: passed, checks, versions, cache ...")
     return parser
@@ -172,10 +173,7 @@ def look(plan: Plan, checklist: Checklist) -> None:
     seen = [_look_at_model(plan, target, online, checklist) for target in plan.targets]
     for source in plan.sources:
         _look_at_data(plan, source, online, checklist, seen[0].tokenizer_json)
-    if plan.evaluations:
-        for name, one in data.EVALUATIONS.items():
-            see = functools.partial(data.evaluation, one, with_row=plan.depth != "quick")
-            checklist.run(f"evaluation {name}", see, needs=[online])
+    _look_at_evaluations(plan, online, checklist)
     unknown = [one.shape for target, one in zip(plan.targets, seen, strict=True) if not models.known(target.word)]
     checklist.run("disk", lambda: machine.disk_room(plan.sweeps(), plan.store), needs=unknown)
     checklist.run("memory", lambda: machine.memory(plan.sweeps()), needs=unknown)
@@ -220,6 +218,15 @@ def _look_at_data(plan: Plan, source: Source, online: Check, checklist: Checklis
         return
     run(f"validation split of {source.word}", lambda: data.held_out(source), needs=[there], otherwise=others)
     run(f"streaming {source.word}", lambda: data.streamed(source, tokenizer_json), needs=[there], otherwise=others)
+
+
+def _look_at_evaluations(plan: Plan, online: Check, checklist: Checklist) -> None:
+    words = plan.sweep.evaluation_settings.data if plan.sweep else ()
+    local = harness.sources(words)
+    names = [*(data.tasks(plan.sweep) if plan.sweep else ()), *(data.EVALUATIONS if plan.evaluations else ())]
+    for name in dict.fromkeys(names):
+        see = functools.partial(data.task, name, words, depth=plan.depth)
+        checklist.run(f"evaluation {name}", see, needs=[] if name in local else [online])
 
 
 def _show(console: Console, check: Check) -> None:

@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import metrics
+from metrics.evaluation import harness
 from orchestrator.disk import human
+from orchestrator.spec import Sweep
 from preflight.check import Problem
 from preflight.connection import FAITHFUL
 from trainables import corpus as corpora
@@ -27,25 +30,25 @@ OTHERS = "try another data set, as --dataset tinystories or wikitext-2, or a loc
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A data set that the field evaluates on: the split, and the columns that it must have."""
+    """A data set that a task of lm-eval reads: the split, and the columns that it must have."""
 
     dataset: HubDataset
     split: str
     columns: tuple[str, ...]
 
 
+TRUTHFULQA = Evaluation(
+    HubDataset("truthfulqa/truthful_qa", "multiple_choice"), "validation", ("question", "mc1_targets", "mc2_targets")
+)
 EVALUATIONS = {
-    "lambada": Evaluation(HubDataset("EleutherAI/lambada_openai", "default"), "test", ("text",)),
-    "hellaswag": Evaluation(HubDataset("Rowan/hellaswag"), "validation", ("ctx", "endings", "label")),
+    "wikitext": Evaluation(HubDataset("EleutherAI/wikitext_document_level", "wikitext-2-raw-v1"), "test", ("page",)),
+    "lambada_openai": Evaluation(HubDataset("EleutherAI/lambada_openai", "default"), "test", ("text",)),
+    "hellaswag": Evaluation(HubDataset("Rowan/hellaswag"), "validation", ("ctx_a", "ctx_b", "endings", "label")),
     "winogrande": Evaluation(
         HubDataset("allenai/winogrande", "winogrande_xl"), "validation", ("sentence", "option1", "option2", "answer")
     ),
-    "truthfulqa": Evaluation(
-        HubDataset("truthfulqa/truthful_qa", "multiple_choice"),
-        "validation",
-        ("question", "mc1_targets", "mc2_targets"),
-    ),
-    "wikitext-2": Evaluation(CORPORA["wikitext-2"], "test", ("text",)),
+    "truthfulqa_mc1": TRUTHFULQA,
+    "truthfulqa_mc2": TRUTHFULQA,
     "mrpc": Evaluation(CORPORA["mrpc"], "validation", ("sentence1", "sentence2", "label")),
 }
 
@@ -174,6 +177,24 @@ def streamed(source: Source, tokenizer_json: str | None) -> str:
     tokens = sum(len(one.ids) for one in tokenizer.encode_batch(texts))
     seconds = time.perf_counter() - began
     return f"{said}: {tokens:,} tokens at {tokens / seconds:,.0f} tokens/s, on one stream"
+
+
+def tasks(sweep: Sweep) -> list[str]:
+    """lm-eval's tasks whose data the evaluations of a sweep read."""
+    return list(dict.fromkeys(task for name in sweep.evaluations for task in metrics.find(name).data))
+
+
+def task(name: str, words: Sequence[str], *, depth: str) -> str:
+    """Whether a task's data are there: a local copy of ``words`` is read, a common task's looked at, and of another
+    task lm-eval loads what it needs, unless this is to be ``quick``."""
+    local = harness.sources(words).get(name)
+    if local is None and name in EVALUATIONS:
+        return evaluation(EVALUATIONS[name], with_row=depth != "quick")
+    if local is None and depth == "quick":
+        return "not one of the common tasks: looked at without --quick"
+    if reason := harness.unavailable(name, words):
+        raise Problem(reason, "")
+    return f"read from {local}" if local else "loaded by lm-eval"
 
 
 def evaluation(one: Evaluation, *, with_row: bool) -> str:

@@ -33,7 +33,7 @@ DATA_VARIABLE = "TOPOSWEEP_EVALUATION_DATA"
 @functools.cache
 def metric(task: str) -> Metric:
     """A task of lm-eval as a metric; its values are named ``task/acc`` and so on."""
-    return Metric(task, 1, f"lm-eval's {task}", functools.partial(measure, task), kind="evaluation")
+    return Metric(task, 1, f"lm-eval's {task}", functools.partial(measure, task), kind="evaluation", data=(task,))
 
 
 def require_known(names: Iterable[str]) -> None:
@@ -80,7 +80,7 @@ def sources(data: Iterable[str]) -> dict[str, str]:
 def unavailable(task: str, data: Iterable[str]) -> str | None:
     """Why the data of a task cannot be had here; None where they can, and are in the cache now."""
     try:
-        _prepared(task, EvaluationSettings(data=tuple(data), limit=1), {})
+        prepared(task, EvaluationSettings(data=tuple(data), limit=1), {})
     except UnavailableError as error:
         return str(error)
     except Exception:  # not of the data; its measurement will fail, and say with what
@@ -95,22 +95,22 @@ def measure(task: str, subject: Subject) -> Iterator[Value | Items | About]:
     Raises UnavailableError where the data cannot be had.
     """
     settings = subject.settings
-    prepared = _prepared(task, settings, subject.warm)
+    ready = prepared(task, settings, subject.warm)
     precision, batch_size = language_model.precision_and_batch(subject.model.device.type, settings.batch_size)
     model = language_model.cast(subject.model, precision)
     with tasks.quiet(), tasks.no_remote_code(), tasks.seeded():
         if "lm_eval" not in subject.warm:
             tokenizer = language_model.tokenizer(subject.tokenizer_json, subject.end_of_text)
             subject.warm["lm_eval"] = language_model.in_memory()(model, tokenizer)
-        tasks.restore(prepared.randomness)
+        tasks.restore(ready.randomness)
         with language_model.running(subject.warm["lm_eval"], model, batch_size) as lm:
-            scored = _scored(lm, prepared, settings.log_samples)
-            values = list(_values(prepared, scored))
+            scored = _scored(lm, ready, settings.log_samples)
+            values = list(_values(ready, scored))
     yield from values
     found = "".join(f" ({size})" for size in sorted(set(lm.batch_sizes.values())))
     yield About(
         {
-            **prepared.about(),
+            **ready.about(),
             "limit": settings.limit,
             "items": sum(one.count for one in scored.values()),
             "batch_size": f"{batch_size}{found}",
@@ -122,7 +122,8 @@ def measure(task: str, subject: Subject) -> Iterator[Value | Items | About]:
         yield _items(scored)
 
 
-def _prepared(task: str, settings: EvaluationSettings, warm: dict[str, Any]) -> Prepared:
+def prepared(task: str, settings: EvaluationSettings, warm: dict[str, Any]) -> Prepared:
+    """A task made ready, once for all checkpoints that share ``warm``. Raises UnavailableError as :func:`measure`."""
     key = f"lm_eval/{task}/{settings.limit}/{settings.num_fewshot}/{','.join(settings.data)}"
     if key not in warm:
         try:

@@ -2,8 +2,9 @@
 
 Aghajanyan, Zettlemoyer and Gupta 2020, after Li et al. 2018: d90 is the smallest d at which training theta_d alone, in
 theta = theta_0 + P theta_d, reaches 90 % of the accuracy of full fine-tuning. theta_d starts at zero. The classifier is
-inside: it is drawn at random, belongs to theta_0, and moves by P theta_d, so that exactly d numbers are trained. It reads the last hidden state of the last token. Full fine-tuning trains the same weights, all of them: the
-transformer without its output head, and the classifier.
+inside: it is drawn at random, belongs to theta_0, and moves by P theta_d, so that exactly d numbers are trained. It
+reads the last hidden state of the last token. Full fine-tuning trains the same weights, all of them: the transformer
+without its output head, and the classifier.
 
 A step costs a projection and its transpose beside the model's own. Measured at d = 1024 on one core: pythia-70m (45 M
 weights) 1.8 s; the shapes of pythia-1.4b 60 ns a weight, so 80 s for its 1.3 G: that needs a GPU (not measured there).
@@ -281,10 +282,11 @@ class Mrpc:
     @classmethod
     def of(cls, subject: Subject) -> Mrpc:
         """What lm-eval's task of that name reads; tested on the split that it evaluates. Raises UnavailableError."""
-        prepared = harness.prepared(DATA, dataclasses.replace(subject.settings, limit=1), subject.warm)
-        data, origin = prepared.tasks[DATA].dataset, prepared.origins[DATA]
+        ready = harness.prepared(DATA, dataclasses.replace(subject.settings, limit=1), subject.warm)
+        data, origin = ready.tasks[DATA].dataset, ready.origins[DATA]
         train, test = (
-            [(row["sentence1"], row["sentence2"], row["label"]) for row in data[split]] for split in ("train", "validation")
+            [(row["sentence1"], row["sentence2"], row["label"]) for row in data[split]]
+            for split in ("train", "validation")
         )
         if not train:
             raise UnavailableError(f"{origin} has no training pairs; give a folder with train.tsv and test.tsv")

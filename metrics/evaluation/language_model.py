@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 AUTO = "auto"
+LARGEST_BATCH = 1024  # from which lm-eval halves until it fits; it stops at 64 unless told otherwise
 Request = tuple[Any, list[int], list[int]]  # what the caller knows it by, tokens of the context, of the continuation
 
 
@@ -70,7 +71,7 @@ def in_memory() -> Any:
         """
 
         def __init__(self, model: PreTrainedModel, tokenizer: Any) -> None:
-            super().__init__(model, tokenizer=tokenizer, backend="causal")
+            super().__init__(model, tokenizer=tokenizer, backend="causal", max_batch_size=LARGEST_BATCH)
             self.encoded: dict[Any, Any] = {}
             self.ids = list(range(max(tokenizer.get_vocab().values()) + 1))  # shared: an int takes 28 bytes
             self.truncated = 0

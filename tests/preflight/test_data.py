@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.overrides import override
 from preflight import data
 from preflight.check import Problem
 from preflight.data import Source
+from search_spaces import find
 from tests.hub import Hub
 from tests.hub_content import parquet_dataset, pile_rows
 from trainables.shards import Document, ShardError, write_shard
@@ -72,3 +74,27 @@ def test_a_split_that_an_evaluation_lacks_is_named(hub: Hub) -> None:
 
 def test_long_texts_are_cut() -> None:
     assert data._shown("a\n b " * 100) == "a b " * 15 + "..."
+
+
+def test_the_data_of_a_sweeps_evaluations(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A local copy is read, a common task's data set looked at, and any other's loaded by lm-eval, unless --quick."""
+    settings = [f"evaluations={','.join(('finetuning_dimension', 'mrpc', 'lambada_openai', 'arc_easy'))}"]
+    sweep = override(find("quickstart")(), settings)
+    assert data.tasks(sweep) == ["mrpc", "lambada_openai", "arc_easy"]
+    path = tmp_path / "lambada.jsonl"
+    path.write_text('{"text": "the last word"}\n')
+    words = [f"lambada_openai:{path}"]
+    assert data.task("lambada_openai", words, depth="quick") == f"read from {path}"
+    hub.add(
+        "nyu-mll/glue",
+        parquet_dataset({"mrpc": {"validation": [dict.fromkeys(data.EVALUATIONS["mrpc"].columns, "text")]}}),
+        repo_type="dataset",
+    )
+    assert "nyu-mll/glue:mrpc" in data.task("mrpc", words, depth="quick")
+    assert "looked at without --quick" in data.task("arc_easy", words, depth="quick")
+    assert not hub.downloads("arc")
+    with pytest.raises(Problem, match="arc_easy: the data set allenai/ai2_arc ARC-Easy"):
+        data.task("arc_easy", words, depth="default")
+    path.write_text('{"words": "the last word"}\n')
+    with pytest.raises(Problem, match=r"lambada_openai: its local data .* columns are words"):
+        data.task("lambada_openai", words, depth="quick")

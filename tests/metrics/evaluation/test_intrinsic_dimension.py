@@ -17,6 +17,8 @@ from metrics.evaluation import intrinsic_dimension
 from metrics.evaluation.fastfood import Subspace
 from metrics.evaluation.intrinsic_dimension import METRIC, Pair, Task, Tuning, measure, smallest_dimension, summary
 from metrics.evaluation.subject import EvaluationSettings, Subject
+from tests.hub import Hub
+from tests.hub_content import parquet_dataset
 from trainables import models
 from trainables.config import ModelConfig
 
@@ -251,33 +253,26 @@ def test_the_summary_of_seeds(found: tuple[int | None, ...], median: float | Non
     assert all(f"{found.count(None)} of 3 seeds" in str(value.reason) for value in values if value.value is None)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("header\n2\t1\t1\ta\tb\n", "not MRPC's five columns"),
-        ("header\n1\t1\ta\n", "five columns"),
-        ("h\n", "holds no pair"),
-    ],
-)
-def test_a_file_that_is_not_mrpc_is_named(
-    mrpc: Path, subject: Callable[..., Subject], content: str, message: str
+def test_a_copy_without_training_pairs_says_what_to_give(mrpc: Path, subject: Callable[..., Subject]) -> None:
+    with pytest.raises(UnavailableError, match=r"test.tsv .*no training pairs; give a folder with train.tsv"):
+        list(measure(subject(data=(f"mrpc:{mrpc / 'test.tsv'}",))))
+
+
+def test_without_a_copy_it_is_the_hubs(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, mrpc: Path, subject: Callable[..., Subject]
 ) -> None:
-    (mrpc / "train.tsv").write_text(content)
-    with pytest.raises(UnavailableError, match=message):
-        list(measure(subject()))
-
-
-def test_a_copy_that_is_not_there_says_what_to_give(tmp_path: Path, subject: Callable[..., Subject]) -> None:
-    with pytest.raises(UnavailableError, match=r"absent.*mrpc:FOLDER"):
-        list(measure(subject(data=(f"mrpc:{tmp_path / 'absent'}",))))
-
-
-def test_without_a_copy_and_a_hub_it_cannot_be_had(
-    monkeypatch: pytest.MonkeyPatch, subject: Callable[..., Subject]
-) -> None:
-    def unreachable(*_: object, **__: object) -> None:
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr("datasets.load_dataset", unreachable)
-    with pytest.raises(UnavailableError, match=r"cannot be reached.*mrpc:FOLDER"):
+    """The same pairs give the same numbers, wherever they are from; and without any it says why."""
+    monkeypatch.setattr(intrinsic_dimension, "RATES", (1e-5,))
+    with hub.down(), pytest.raises(UnavailableError, match=r"cannot be reached.*evaluation_data=mrpc:PATH"):
         list(measure(subject(data=())))
+    splits = {"train": made_up(256, 0), "validation": made_up(100, 1)}
+    rows = {
+        name: [{"sentence1": a, "sentence2": b, "label": label, "idx": i} for i, (a, b, label) in enumerate(pairs)]
+        for name, pairs in splits.items()
+    }
+    hub.add("nyu-mll/glue", parquet_dataset({"mrpc": rows, "cola": {"train": rows["train"][:1]}}), repo_type="dataset")
+    found, own = (list(measure(subject(limit=10, **data))) for data in ({"data": ()}, {}))
+    values = [thing for thing in found if isinstance(thing, Value)]
+    assert values == [thing for thing in own if isinstance(thing, Value)]
+    (about,) = (thing for thing in found if isinstance(thing, About))
+    assert str(about.details["data"]).startswith("nyu-mll/glue mrpc at ")
