@@ -33,6 +33,7 @@ from trainables.tokenizers import AUTO, BPE
 Role = Literal["axis", "fixed", "free"]
 
 
+OF_EVALUATIONS = ("limit", "num_fewshot", "evaluation_batch_size", "evaluator_gpus")  # matter where there are any
 TRAINING_AXES = ("seeds", "budgets")
 OWN_EVALUATIONS = metrics.evaluations()
 CHECKPOINTS_AT_MOST = 100_000  # of a trial; what asks for more was mistyped

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from metrics import diagrams, trace
-from orchestrator.spec import SpecError, Sweep, default_words, fields_by_role
+from orchestrator.spec import OF_EVALUATIONS, SpecError, Sweep, default_words, fields_by_role
 from trainables.checkpoint import CHECKPOINTS, committed_steps, step_name
 from trainables.config import PublishedConfig, Trial, trial_from_json
 from trainables.storage import CorruptFileError, Folder, canonical_json, sha256
@@ -201,6 +201,8 @@ class Store:
         known = self.read_sweep()
         merged = sweep.to_json()
         if known and self.trial_ids():
+            for name in OF_EVALUATIONS if not sweep.evaluations else ():
+                merged[name] = known["sweep"].get(name, merged[name])
             for name in fields_by_role("axis"):
                 before = known["sweep"].get(name, [])
                 merged[name] = before + [value for value in merged[name] if value not in before]
@@ -222,10 +224,12 @@ class Store:
         if known is None or not self.trial_ids():
             return
         defaults = default_words()  # of fields that are younger than the store
+        evaluated = sweep.evaluations and known["sweep"].get("evaluations")
+        fixed = set(fields_by_role("fixed")).difference(() if evaluated else OF_EVALUATIONS)
         changes = [
             (name, old, value)
             for name, value in sweep.to_json().items()
-            if name in fields_by_role("fixed") and (old := known["sweep"].get(name, defaults[name])) != value
+            if name in fixed and (old := known["sweep"].get(name, defaults[name])) != value
         ]
         corpus = sweep.token_spec(sweep.models()[0]).corpus_fingerprint
         if bool(sweep.checkpoints) != bool(known["sweep"].get("checkpoints")):

@@ -19,7 +19,9 @@ EVALUATED = [f"evaluations={TASK}", "limit=3", "evaluators=1", "log_samples=true
 
 
 def run(store: Path, *settings: str) -> int:
-    return sweep.main(["run", "quickstart", "--store", str(store), *SMALL, *EVALUATED, *settings])
+    mine = {word.partition("=")[0] for word in settings}
+    words = [word for word in EVALUATED if word.partition("=")[0] not in mine]
+    return sweep.main(["run", "quickstart", "--store", str(store), *SMALL, *words, *settings])
 
 
 def rows(store: Path) -> pd.DataFrame:
@@ -66,6 +68,10 @@ def test_skipped_with_the_reason_and_made_once_the_data_are_there(
     capsys.readouterr()
     assert run(store_copy) == 0  # without the word: what is measured stays
     assert "nothing to do" in capsys.readouterr().out
+    assert run(store_copy, "limit=4") == 2
+    assert "limit was 3, is now 4" in capsys.readouterr().err
+    assert sweep.main(["run", "quickstart", "--store", str(store_copy), *SMALL]) == 0  # it asks for no evaluation
+    assert Store.existing(str(store_copy)).read_sweep()["sweep"]["limit"] == 3  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +88,3 @@ def test_what_cannot_be_is_said_before_anything_runs(
 ) -> None:
     assert sweep.main(["plan", "quickstart", "--store", str(tmp_path / "store"), *settings]) == 2
     assert said in capsys.readouterr().err
-
-
-def test_another_limit_would_mix(store_copy: Path, lambada: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert sweep.main(["plan", "quickstart", "--store", str(store_copy), *SMALL, "limit=5"]) == 2
-    assert "limit was None, is now 5" in capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_pairs_and_trajectories_are_filed_at_their_checkpoint(pool: EvaluatorPoo
     requests = [
         Request(high, 12, ("linear_cka",), (high, 8)),
         Request(high, 12, ("linear_cka", "representation_topology_divergence"), (low, 12)),
-        Request(high, 12, ("weight_trajectory_dimension",)),
+        Request(high, 12, ("weight_trajectory_dimension",), of=6),
     ]
     for request in requests:
         pool.submit(request)
