@@ -43,10 +43,10 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
     store.refuse_mixing(sweep)
     released = sum(len(retention.settle(store, config, sweep)) for config in sweep.trials())
     planned = planning.plan(sweep, store)
-    unavailable, came = evaluation_data.settle(planned, sweep, store)
+    unavailable, changed = evaluation_data.settle(planned, sweep, store)
     for name, reason in unavailable.items():
         console.print(f"{name} is skipped: {reason}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    if came:
+    if changed:
         planned = planning.plan(sweep, store)
     todo = [trial for trial in planned if trial.action != "done"]
     if not todo:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -38,7 +38,7 @@ COLUMNS = pa.schema(
         ("other_trial", pa.string()),  # of a pair, the other checkpoint
         ("other_step", pa.int64()),
         ("revision", pa.string()),  # of a published checkpoint
-        ("fault", pa.string()),  # of it: identical, mixed or missing
+        ("fault", pa.string()),  # of it, or of the other of a pair: identical, mixed or missing
     ]
 )
 NO_VALUE = {"metric": "revision", "status": "skipped", "fault": "missing"}  # the row of a revision that there is not
@@ -63,7 +63,9 @@ SHOWN = 3  # steps that a line about faults names
 
 def collect(store: Store) -> pd.DataFrame:
     """Every value in the store, one row each, in a fixed order. ``seconds`` is the whole measurement's time."""
-    rows = [row for trial_id in store.trial_ids() for row in _rows(store, trial_id)]
+    configs = [store.read_trial(trial_id) for trial_id in store.trial_ids()]
+    found = {config.trial_id: faults(store, config) for config in configs}
+    rows = [row for config in configs for row in _rows(store, config, found)]
     frame = pd.DataFrame(rows, columns=[*COLUMNS.names, *_config_names(rows)])
     floats = {"flops": "float64", "budget_flops": "float64", "value": "float64", "seconds": "float64"}
     return frame.astype({"metric_version": "Int64", **dict.fromkeys(INTEGERS, "Int64"), **floats})
@@ -73,21 +75,22 @@ def _config_names(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row if name.startswith("config/")))
 
 
-def _rows(store: Store, trial_id: str) -> Iterator[dict[str, Any]]:
-    config = store.read_trial(trial_id)
+def _rows(store: Store, config: Trial, faulty: Mapping[str, Mapping[int, Fault]]) -> Iterator[dict[str, Any]]:
+    trial_id = config.trial_id
     fixed = _trial_columns(config)
     settings = {f"config/{name}": value for name, value in config.settings.items()}
     revisions = {one.step: one.name for one in config.revisions} if isinstance(config, PublishedConfig) else {}
-    faulty = faults(store, config)
-    for step, fault in faulty.items():
+    for step, fault in faulty[trial_id].items():
         if fault.kind == "missing":
             yield {**fixed, **_at(config, step), **NO_VALUE, "revision": revisions[step], "reason": fault.reason}
     for step in store.measured_steps(trial_id):
-        at = _at(config, step) | {"revision": revisions.get(step), "fault": getattr(faulty.get(step), "kind", None)}
+        at = _at(config, step) | {"revision": revisions.get(step)}
         for _, one in sorted(store.read_measurements(trial_id, step).items()):
             other_trial, other_step = one.get("other") or (None, None)
             about = {"metric_version": one["version"], "seconds": one["seconds"]}
             about |= {"other_trial": other_trial, "other_step": other_step}
+            fault = faulty[trial_id].get(step) or faulty.get(other_trial or "", {}).get(other_step or 0)
+            about |= {"fault": None if fault is None else fault.kind}
             across = "" if other_trial is None else ACROSS_STEPS if other_trial == trial_id else ACROSS_SEEDS
             values = one["values"] or [[one["metric"] + across, None, None, one["reason"]]]
             for metric, layer, value, reason in values:

@@ -18,6 +18,7 @@ from trainables.schedules import LOG_SPACED_STEPS
 from trainables.storage import Folder
 
 ALL, LOG, MAIN = "all", "log", "main"
+FAILURES_IN_A_ROW = 3  # each after several tries of the Hub's client
 _STEP = re.compile(r"(?:^|-)step(\d+)(?:-|$)")  # step1000, OLMo's step1000-tokens4B and stage1-step1000-tokens3B
 # Biderman et al. 2023: 143,000 steps of 2,097,152 tokens, published at 0, 1, 2, 4 ... 512, and every 1,000
 PYTHIA_STEPS = (*LOG_SPACED_STEPS, *range(1000, 143_001, 1000))
@@ -87,24 +88,34 @@ def fetch_checkpoints(
 ) -> None:
     """Make checkpoints of the revisions at these steps, and a record of each one's tensors.
 
-    Calls ``wait_for_room`` before each download. What was not in the Hub's cache before is not there afterwards.
-    Raises HubError, ValueError where a revision cannot be had or read.
+    Calls ``wait_for_room`` before each download. What was not in the Hub's cache before is not there afterwards. A
+    revision that cannot be had or read does not keep the others from being fetched, unless several do in a row: then
+    it is not theirs, but the Hub's or the disk's. Raises ValueError, at the end, that names them all.
     """
-    into = hub.cache() / "toposweep" / config.trial_id
-    have = set(checkpoint.committed_steps(trial))
-    for step in sorted(set(steps) - have):
+    failed: list[str] = []
+    in_a_row = 0
+    for step in sorted(set(steps).difference(checkpoint.committed_steps(trial))):
         wait_for_room()
-        revision = config.at(step)
-        assert revision.commit is not None, "a revision that is missing is not fetched"
-        one = replace(config.model, revision=revision.name, commit=revision.commit)
         try:
-            folder = models.fetch_weights(one, into)
-        except hub.HubError as error:  # which names the commit
-            raise hub.HubError(f"{revision.name}: {error}") from error
-        model = models.load_published(one, folder)
-        shutil.rmtree(into, ignore_errors=True)  # not after an error: a download that was cut off goes on next time
-        tensor_identity.record(trial, step, revision, model)
-        checkpoint.save_weights(trial, step, model)
+            _fetch(config, trial, config.at(step))
+            in_a_row = 0
+        except ValueError as error:
+            failed.append(f"{config.at(step).name}: {error}")
+            in_a_row += 1
+        if in_a_row == FAILURES_IN_A_ROW:
+            break
+    if failed:
+        raise ValueError(f"{len(failed)} revision{'s' * (len(failed) > 1)} could not be fetched: {'; '.join(failed)}")
+
+
+def _fetch(config: PublishedConfig, trial: Folder, revision: Revision) -> None:
+    assert revision.commit is not None, "a revision that is missing is not fetched"
+    into = hub.cache() / "toposweep" / config.trial_id
+    one = replace(config.model, revision=revision.name, commit=revision.commit)
+    model = models.load_published(one, models.fetch_weights(one, into))
+    shutil.rmtree(into, ignore_errors=True)  # not after an error: a download that was cut off goes on next time
+    tensor_identity.record(trial, revision.step, revision, model)
+    checkpoint.save_weights(trial, revision.step, model)
 
 
 def _seeds(name: str) -> tuple[str, int, int | None, int | None]:

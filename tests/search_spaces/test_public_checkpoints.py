@@ -92,8 +92,10 @@ def test_every_revision_is_measured_as_its_model_is(swept: Path) -> None:
 
 def test_each_fault_is_in_results_report_and_table(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frame = pd.read_parquet(swept / "results.parquet")
-    flagged = frame.dropna(subset="fault").groupby("step")["fault"].unique().map(list).to_dict()
+    faulty, pairs = frame.dropna(subset="fault"), frame["other_step"].notna()
+    flagged = faulty[~pairs].groupby("step")["fault"].unique().map(list).to_dict()
     assert flagged == {0: ["identical"], 1: ["identical"], 4: ["identical"], 8: ["mixed"], 64: ["missing"]}
+    assert set(frame[pairs & frame["fault"].isna()]["step"]) == {32}  # of all others one of the two has a fault
     missing = frame[frame["step"] == 64]
     assert missing["value"].isna().all()
     assert missing["reason"].tolist() == ["lab/tiny has no revision step64"]

@@ -198,10 +198,28 @@ def test_a_download_that_fails_goes_on_where_it_was(
     config, trial = find("lab/tiny", "all"), Folder.open(tmp_path / "trial")
     monkeypatch.setattr(hub, "WAITS_S", (0,))
     repository.fail("model-00002", Truncated(), ALWAYS, method="GET")
-    with pytest.raises(hub.HubError, match=r"step1: lab/tiny at .* cut short"):
+    with pytest.raises(ValueError, match=r"1 revision could not be fetched: step1: lab/tiny at .* cut short"):
         published.fetch_checkpoints(config, trial, [1], lambda: None)
     assert checkpoint.committed_steps(trial) == []
     repository.clear_faults()
     published.fetch_checkpoints(config, trial, [1], lambda: None)
     assert checkpoint.committed_steps(trial) == [1]
     assert len([one for one in repository.downloads("model-00001") if one.sent]) == 1
+
+
+def test_a_revision_that_cannot_be_had_does_not_stop_the_others(repository: Hub, tmp_path: Path) -> None:
+    repository.add("lab/tiny", files_of("gpt_neox", seed=1, pickled=True), revision="step1")
+    config, trial = find("lab/tiny", "all"), Folder.open(tmp_path / "trial")
+    with pytest.raises(ValueError, match=r"1 revision could not be fetched: step1: .* has no safetensors"):
+        published.fetch_checkpoints(config, trial, [0, 1, 2], lambda: None)
+    assert checkpoint.committed_steps(trial) == [0, 2]
+
+
+def test_of_a_hub_that_went_away_few_are_tried(
+    repository: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in range(3, 7):
+        repository.add("lab/tiny", files_of("gpt_neox", seed=step), revision=f"step{step}")
+    config = find("lab/tiny", "all")
+    with repository.down(), pytest.raises(ValueError, match=r"3 revisions could not be fetched: step0: .*; step2: "):
+        published.fetch_checkpoints(config, Folder.open(tmp_path / "trial"), range(7), lambda: None)
