@@ -89,8 +89,8 @@ def _rows(store: Store, config: Trial, faulty: Mapping[str, Mapping[int, Fault]]
             other_trial, other_step = one.get("other") or (None, None)
             about = {"metric_version": one["version"], "seconds": one["seconds"]}
             about |= {"other_trial": other_trial, "other_step": other_step}
-            fault = faulty[trial_id].get(step) or faulty.get(other_trial or "", {}).get(other_step or 0)
-            about |= {"fault": None if fault is None else fault.kind}
+            wrong = faulty[trial_id].get(step) or faulty.get(other_trial or "", {}).get(other_step or 0)
+            about |= {"fault": None if wrong is None else wrong.kind}
             across = "" if other_trial is None else ACROSS_STEPS if other_trial == trial_id else ACROSS_SEEDS
             values = one["values"] or [[one["metric"] + across, None, None, one["reason"]]]
             for metric, layer, value, reason in values:
