@@ -300,7 +300,7 @@ def _spaces(options: argparse.Namespace) -> int:
     broken = False
     for name in search_spaces.names():
         try:
-            print(f"{name:16} {search_spaces.describe(name)}")
+            print(f"{name:20} {search_spaces.describe(name)}")
         except SpecError as error:
             broken = True
             print(f"sweep.py: {error}", file=sys.stderr)

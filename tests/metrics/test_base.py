@@ -64,5 +64,5 @@ def test_too_few_values_for_the_names_is_a_mistake_of_ours() -> None:
 
 
 def test_a_kind_that_is_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="kind='pairs' is none of checkpoint, pair, trajectory"):
+    with pytest.raises(ValueError, match="kind='pairs' is none of checkpoint, evaluation, pair, trajectory"):
         Metric("m", 1, "", lambda first, second: [], "pairs")  # type: ignore[arg-type]

@@ -16,8 +16,9 @@ import torch
 from transformers import GPTNeoXForCausalLM
 
 import metrics
-from metrics import diagrams, trace
-from metrics.base import Diagram, Kind, Metric, Value
+from metrics import diagrams, items, trace
+from metrics.base import About, Diagram, Items, Kind, Metric, UnavailableError, Value
+from metrics.evaluation.subject import EvaluationSettings, Subject
 from metrics.measure import Checkpoint, Measurer, probe_set
 from metrics.probe import Observation, observe
 from metrics.topology.divergence import linear_cka
@@ -168,7 +169,7 @@ def test_every_metric_measures_real_checkpoints(measurer: Measurer, copy: list[C
     measurements = measured_by(measurer, copy[0], OF_CHECKPOINTS)
     measurements += measurer.compare(*copy[:2], OF_PAIRS) + measurer.follow(copy, OF_TRAJECTORIES)
     names = (*OF_CHECKPOINTS, *OF_PAIRS, *OF_TRAJECTORIES)
-    assert sorted(names) == list(metrics.registry())
+    assert sorted(names) == list(metrics.observed())
     assert [(m["metric"], m["status"], m["reason"]) for m in measurements] == [(name, "ok", None) for name in names]
     assert [m["version"] for m in measurements] == [metrics.registry()[name].version for name in names]
     for measurement in measurements:
@@ -177,6 +178,48 @@ def test_every_metric_measures_real_checkpoints(measurer: Measurer, copy: list[C
         for name, layer, value, reason in measurement["values"]:
             assert reason if value is None else math.isfinite(value), (name, layer)
         assert any(value is not None for _, _, value, _ in measurement["values"])
+
+
+def with_items(subject: Subject) -> Iterator[Value | Items | About]:
+    """The sum of a weight, and what it was found with."""
+    weight = next(iter(subject.model.state_dict().values()))
+    subject.warm["seen"] = subject.warm.get("seen", 0) + 1
+    yield Value("sum", float(weight.sum()))
+    yield Items({"item": [0, 1], "right": [True, False]})
+    yield About({"end": subject.end_of_text, "seen": subject.warm["seen"]})
+
+
+def lacking(subject: Subject) -> Iterator[Value]:
+    yield Value("half", 1.0)
+    raise UnavailableError("no data here")
+
+
+def test_evaluations_come_one_by_one_after_the_metrics(
+    measurer: Measurer, copy: list[Checkpoint], registered: Callable[..., None]
+) -> None:
+    registered("evaluation", with_items=with_items, lacking=lacking, broken=broken)
+    measurer = dataclasses.replace(measurer, settings=EvaluationSettings(log_samples=True), warm={})
+    parts = list(measurer.measure(copy[0], ["lacking", "held_out", "with_items", "broken", "parameter_norm"]))
+    assert [[one["metric"] for one in part] for part in parts] == [
+        ["held_out", "parameter_norm"],
+        ["lacking"],
+        ["with_items"],
+        ["broken"],
+    ]
+    (skipped,), (good,), (failed,) = parts[1:]
+    assert (skipped["status"], skipped["reason"], skipped["values"]) == ("skipped", "no data here", [])
+    assert (good["status"], good["about"]) == ("ok", {"end": END_OF_TEXT, "seen": 1})
+    weights = checkpoint.load_weights(copy[0].trial, 0)
+    assert by_name(good)["sum"] == pytest.approx(float(weights["gpt_neox.embed_in.weight"].sum()))
+    assert items.read(copy[0].trial, 0, "with_items@7")["right"].tolist() == [True, False]
+    assert (failed["status"], failed["values"]) == ("failed", [])
+    assert "ZeroDivisionError" in failed["reason"]
+    again = measured_by(measurer, copy[1], ["with_items"])
+    assert again[0]["about"]["seen"] == 2  # what is warm stays from one checkpoint to the next
+    quiet = dataclasses.replace(measurer, settings=EvaluationSettings())
+    measured_by(quiet, copy[2], ["with_items"])
+    with pytest.raises(FileNotFoundError):
+        items.read(copy[2].trial, copy[2].step, "with_items@7")
 
 
 def test_a_measurement_is_of_the_checkpoints_weights(measurer: Measurer, path: list[Checkpoint]) -> None:

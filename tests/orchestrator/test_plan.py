@@ -184,7 +184,7 @@ def test_a_trajectory_of_released_checkpoints_is_planned_from_their_traces(store
     (store.trial(trial.trial_id) / "measurements").write_json("step-00000012.json", body)
     again = planned(store_copy)[-1]
     assert again.action == "measure"
-    assert again.unmeasured == (Request(trial.trial_id, 12, ("weight_trajectory_dimension",)),)
+    assert again.unmeasured == (Request(trial.trial_id, 12, ("weight_trajectory_dimension",), of=6),)
 
 
 def test_a_released_checkpoint_whose_measurements_are_lost_is_trained_again(store_copy: Path) -> None:

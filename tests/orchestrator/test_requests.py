@@ -19,7 +19,7 @@ from orchestrator.store import Store
 from search_spaces import find
 from trainables.config import PublishedConfig, Revision, TrialConfig
 
-NAMES = tuple(metrics.registry())
+NAMES = metrics.observed()
 PAIR = metrics.of_kind("pair", NAMES)
 
 
