@@ -65,7 +65,8 @@ def test_training_starts_from_a_published_checkpoint(
     assert "real-model@step3: published weights in" in capsys.readouterr().out
     asked = len(real.requests)
     with real.down():  # a compute node without a network
-        assert run("run", store, "revision=scratch,step3", "metrics=held_out") == 0
+        settings = ("threads=2", "evaluators=1")  # one process of each
+        assert run("run", store, "revision=scratch,step3", "metrics=held_out", *settings) == 0
         assert "streaming" not in capsys.readouterr().out
     assert len(real.requests) == asked
     opened = Store.existing(str(store))
@@ -108,7 +109,7 @@ def test_more_tokens_come_from_the_commit_of_the_first(ray_session: None, real: 
     before = {path.name: path.read_bytes() for path in tokens.glob("*.parquet")}
     for path in tokens.iterdir():  # another machine, or a clean-up: only the store remembers
         path.unlink()
-    assert run("run", tmp_path / "store", "metrics=none", "budgets=4steps,8steps") == 0
+    assert run("prepare", tmp_path / "store", "metrics=none", "budgets=4steps,8steps") == 0
     assert {name: (tokens / name).read_bytes() for name in before} == before
 
 
