@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import metrics
+from metrics import trace
 from orchestrator import requests, retention
 from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines
 from orchestrator.plan import PlannedTrial, others, paired
@@ -16,7 +18,7 @@ from orchestrator.spec import Sweep
 from orchestrator.store import ERROR_LOG, STATUS, Store
 from orchestrator.tensorboard import TrialBoard
 from trainables.checkpoint import committed_steps
-from trainables.config import Trial
+from trainables.config import PublishedConfig, Trial
 
 POLL_S = 0.3
 LOOK_AHEAD = 32
@@ -24,11 +26,12 @@ LOOK_AHEAD = 32
 
 @dataclass
 class _Watched:
-    """A trial of this run: what of it has been seen."""
+    """A trial of this run: what of it has been seen. given_up: steps that an evaluator could not observe."""
 
     planned: PlannedTrial
     board: TrialBoard
     submitted: set[int] = field(default_factory=set)
+    given_up: set[int] = field(default_factory=set)
     step: int = 0
     training: bool = True
     in_evaluation: int = 0
@@ -173,6 +176,9 @@ class Collector:
             wanted = requests.of_checkpoint(config, step, self.sweep.suite)
             if requests.missing(self.store, [wanted]):
                 self._request(wanted)
+            elif isinstance(config, PublishedConfig) and self._lacks_trace(config, step):  # its weights will go
+                self.evaluations_total += 1
+                self._ask(dataclasses.replace(wanted, metrics=()))
             else:
                 self._observed(config, step)
         if new:  # after them, older ones may go
@@ -182,7 +188,8 @@ class Collector:
         """What the sweep does not keep, of its own trials; those beside which they are measured stay as they are."""
         if config.trial_id in self._of_sweep:
             in_use = [step for trial_id, step in self.pool.in_use() if trial_id == config.trial_id]
-            self.released += len(retention.release_measured(self.store, config, self.sweep, in_use))
+            given_up = self.watched[config.trial_id].given_up if config.trial_id in self.watched else ()
+            self.released += len(retention.release_measured(self.store, config, self.sweep, in_use, given_up))
 
     def _request(self, wanted: Request) -> None:
         """What the store lacks of it, once; a trial that was done when the run began is watched from here on."""
@@ -192,8 +199,15 @@ class Collector:
         for lacking in requests.missing(self.store, [wanted]):
             if wanted.trial_id not in self.watched:
                 self._watch(paired(self.pairs.peers[wanted.trial_id], (), self.store)).training = False
-            self.watched[wanted.trial_id].in_evaluation += 1
-            self.pool.submit(lacking)
+            self._ask(lacking)
+
+    def _ask(self, request: Request) -> None:
+        self.watched[request.trial_id].in_evaluation += 1
+        self.pool.submit(request)
+
+    def _lacks_trace(self, config: Trial, step: int) -> bool:
+        later = metrics.of_kind(("pair", "trajectory"), self.sweep.suite)
+        return bool(later) and step not in trace.kept_steps(self.store.trial(config.trial_id))
 
     def _observed(self, config: Trial, step: int) -> None:
         """Its pairs with checkpoints that have been observed too, and its trajectory once it is whole, are next."""
@@ -209,7 +223,9 @@ class Collector:
         watched = self.watched[request.trial_id]
         watched.board.add_measurements(request.step, measured.measurements)
         watched.in_evaluation -= 1
-        alone = metrics.of_kind(metrics.OF_CHECKPOINT, request.metrics)
+        alone = request.other is None and request.of is None
+        if alone and self._lacks_trace(watched.planned.config, request.step):
+            watched.given_up.add(request.step)
         if alone and request.step in self.store.observable_steps(request.trial_id):  # even if a metric of it failed
             self._observed(watched.planned.config, request.step)
         self._release(watched.planned.config)

@@ -15,13 +15,14 @@ from rich.table import Table
 from orchestrator import curves, results
 from orchestrator.curves import Figure
 from orchestrator.results import HEADLINES
+from orchestrator.spec import OF_EVALUATIONS, default_words
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NEAR = 2.0  # checkpoints further apart than by this factor are not compared
-PROBE_SET = ("seq_len", "probe_sequences", "probe_points", "tokenizer", "text_columns", "domain_column")
+PROBE_SET = ("seq_len", "probe_sequences", "probe_points", "text_columns", "domain_column")
 COLUMNS = 3  # of the figure
 By = Literal["tokens", "flops"]
 
@@ -64,9 +65,11 @@ def compare(final: pd.DataFrame, beside: Beside) -> pd.DataFrame:
     value is missing.
     """
     rows = []
-    sound = beside.trajectories[beside.trajectories["fault"].isna() & (beside.trajectories[beside.by] > 0)]
-    for metric in (name for name in HEADLINES if name in set(final["metric"]) & set(sound["metric"])):
-        ours = final[final["metric"] == metric].groupby(["model", "budget_flops"], dropna=False)
+    theirs_at, ours_at = (table[beside.by].fillna(0) for table in (beside.trajectories, final))
+    sound = beside.trajectories[beside.trajectories["fault"].isna() & (theirs_at > 0)]
+    placed = final[ours_at > 0]
+    for metric in (name for name in HEADLINES if _version(placed, name) == _version(sound, name) is not None):
+        ours = placed[placed["metric"] == metric].groupby(["model", "budget_flops"], dropna=False)
         theirs = sound[sound["metric"] == metric].groupby(["model", "step"])
         steps = theirs.agg(at=(beside.by, "first"), value=("value", "mean")).dropna().reset_index()
         for (model, budget), group in ours:
@@ -91,9 +94,16 @@ def compare(final: pd.DataFrame, beside: Beside) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _version(table: pd.DataFrame, metric: str) -> int | None:
+    """Of a metric in a table, which has one; numbers of different versions are not compared."""
+    found = table.loc[table["metric"] == metric, "metric_version"]
+    return None if found.empty else int(found.iloc[0])
+
+
 def rich_table(compared: pd.DataFrame, beside: Beside) -> Table:
     """The comparison for people."""
-    table = Table(title=_title(beside), box=SIMPLE)
+    nothing = f"nothing to compare: no headline metric of both stores has known {beside.by}"
+    table = Table(title=_title(beside), box=SIMPLE, caption=nothing if compared.empty else None)
     for heading in _headings(beside):
         table.add_column(heading, justify="left" if heading in ("model", "metric", "beside") else "right")
     for row in _cells(compared):
@@ -165,14 +175,31 @@ def _draw(axis: Axes, own: pd.DataFrame, beside: Beside, metric: str) -> None:
 
 
 def _caution(store: Store, other: Store) -> str:
-    first, second = (_about(one) for one in (store, other))
-    differing = [f"{name} ({first[name]} and {second[name]})" for name in first if first[name] != second[name]]
-    if not differing:
-        return ""
-    return f"The two probe sets differ in {', '.join(differing)}: what is measured on them compares only roughly."
+    """What the two stores measured otherwise: on other probe sets, or with other settings of evaluations."""
+    said = []
+    for what, about in (("probe sets", _probe_set), ("evaluations", _evaluations)):
+        first, second = about(store), about(other)
+        differing = [
+            f"{name} ({first[name]} and {second[name]})"
+            for name in first
+            if name in second and first[name] != second[name]
+        ]
+        if differing:
+            said.append(f"The two stores' {what} differ in {', '.join(differing)}.")
+    return " ".join([*said, "Values of these compare only roughly."]) if said else ""
 
 
-def _about(store: Store) -> Mapping[str, Any]:
+def _probe_set(store: Store) -> Mapping[str, Any]:
     body = store.read_sweep()
     assert body is not None, "only stores with a sweep.json are compared"
-    return {"corpus": body["corpus_fingerprint"], **{name: body["sweep"].get(name) for name in PROBE_SET}}
+    vocabularies = sorted({store.read_trial(trial_id).model.vocab_size for trial_id in store.trial_ids()})
+    words = {name: body["sweep"].get(name) for name in PROBE_SET}
+    return {"corpus": body["corpus_fingerprint"], "vocabulary": ", ".join(map(str, vocabularies)), **words}
+
+
+def _evaluations(store: Store) -> Mapping[str, Any]:
+    body = store.read_sweep()
+    assert body is not None, "only stores with a sweep.json are compared"
+    defaults = default_words()
+    asked = bool(body["sweep"].get("evaluations"))
+    return {name: body["sweep"].get(name, defaults[name]) for name in OF_EVALUATIONS} if asked else {}

@@ -66,7 +66,7 @@ def figures(measured: pd.DataFrame, final: pd.DataFrame) -> list[Figure]:
 
 
 def _of_published(measured: pd.DataFrame, final: pd.DataFrame) -> list[Figure]:
-    along = "flops" if (measured["flops"] > 0).any() else "step"
+    along = "flops" if measured["flops"].notna().all() else "step"  # of every model, or none would be drawn of some
     drawn = measured[measured[along] > 0]
     present = [metric for metric in LAYERED if (drawn["metric"] == metric).any()]
     found = []
@@ -215,7 +215,9 @@ def _draw_heat(axis: Axes, measured: pd.DataFrame, final: pd.DataFrame, metric: 
     largest = of_model[budgets == budgets.max()] if budgets.notna().any() else of_model
     faulty = set(largest.loc[largest["fault"].notna(), "step"])
     norm = LogNorm() if (largest["value"] > 0).any() else None  # no bar at all has no logarithm
-    table = largest.pivot_table(index="layer", columns="step", values="value", aggfunc="mean")
+    sound = largest[largest["fault"].isna()]
+    alone = largest[~largest["step"].isin(sound["step"])]  # steps of which every seed has a fault: their labels are red
+    table = pd.concat([sound, alone]).pivot_table(index="layer", columns="step", values="value", aggfunc="mean")
     image = axis.imshow(table.to_numpy(dtype=float), aspect="auto", origin="lower", cmap="magma", norm=norm)
     every = -(-len(table.columns) // TICKS)
     shown = range(0, len(table.columns), every)

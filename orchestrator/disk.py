@@ -90,7 +90,7 @@ def estimate(planned: Sequence[PlannedTrial], sweep: Sweep, store: Store) -> Est
     left, extra = 0, []
     for trial, size, now in zip(planned, trials, there, strict=True):
         left += 0 if trial.action == "done" else max(0, size.at_end - now)
-        extra += [size.at_most - size.at_end] if trial.action == "train" else []
+        extra += [size.at_most - size.at_end] if trial.action in ("train", "fetch") else []
     at_once = max(1, usable_cpus() // (sweep.threads * sweep.workers))
     tokens_there, tokens_left = _tokens(planned, sweep, store)
     return Estimate(

@@ -24,7 +24,7 @@ from orchestrator.evaluators import EVALUATOR_RESOURCE, EvaluatorPool
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import Display, ingestion
 from orchestrator.provenance import usable_cpus
-from orchestrator.spec import Keep, SpecError, Sweep
+from orchestrator.spec import SpecError, Sweep
 from orchestrator.store import ERROR_LOG, STATUS, Status, Store
 from orchestrator.tensorboard import write_hparams_header
 from orchestrator.trials import DRIVER_RESOURCE
@@ -74,7 +74,7 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
                 for trial in training:
                     for name in (STATUS, ERROR_LOG):  # those of an earlier attempt
                         store.trial(trial.trial_id).delete(name)
-                    for step in trial.to_make:  # measured before it was released, but no measurement is left
+                    for step in {*trial.to_make, *trial.to_fetch}:  # released, and yet something is to be measured
                         take_back_release(store.trial(trial.trial_id), step)
                 collector = Collector(store, sweep, planned, training, pool, display)
                 _train_and_measure(sweep, store, training, collector)
@@ -250,8 +250,7 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
                 "store": store.uri,
                 "gpu": gpu,
                 "keep": sweep.keep,
-                "keep_states": Keep.parse(sweep.keep).what == "all",
-                "fetch": {trial.trial_id: trial.to_fetch for trial in todo if trial.to_fetch},
+                "fetch": {trial.trial_id: trial.to_fetch for trial in todo},
             },
             tune_config=tune.TuneConfig(
                 reuse_actors=sweep.workers == 1,

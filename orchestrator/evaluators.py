@@ -12,9 +12,9 @@ from typing import Any
 
 import metrics
 from orchestrator.requests import Request, missing, prescribed_steps
-from orchestrator.spec import Sweep
+from orchestrator.spec import SpecError, Sweep
 from orchestrator.store import Store
-from trainables.config import Trial
+from trainables.config import PublishedConfig, Trial
 
 EVALUATOR_RESOURCE = "evaluator"
 NICE = 10  # where cores are shared with training, training goes first
@@ -69,11 +69,15 @@ class Evaluator:
         self.measurers: dict[str, Any] = {}
 
     def measure(self, request: Request) -> list[dict[str, Any]]:
-        """What was measured; each part is in the store before the next begins, and a repetition makes only the rest."""
+        """What was measured; each part is in the store before the next begins, and a repetition makes only the rest.
+
+        A request without metrics is for the trace of a checkpoint alone.
+        """
         found: list[dict[str, Any]] = []
-        for lacking in missing(self.store, [request]):
+        for lacking in missing(self.store, [request]) if request.metrics else [request]:
             for part in self._parts(lacking):
-                self.store.add_measurements(request.trial_id, request.step, part)
+                if part:
+                    self.store.add_measurements(request.trial_id, request.step, part)
                 found += part
         return found
 
@@ -91,11 +95,12 @@ class Evaluator:
             yield from measurer.measure(self._at(config, request.step), request.metrics)
 
     def _follow(self, measurer: Any, config: Trial, request: Request) -> list[dict[str, Any]]:
-        steps = prescribed_steps(config)
+        steps = [step for step in prescribed_steps(config) if step <= request.step]
         gone = sorted(set(steps) - self.store.observable_steps(request.trial_id))
         if gone:
             reason = f"of the checkpoints at steps {', '.join(map(str, gone))} nothing is left"
-            return [unmeasured(name, "skipped", reason) for name in request.metrics]
+            again = isinstance(config, PublishedConfig)  # they can be fetched once more
+            return [unmeasured(name, "failed" if again else "skipped", reason) for name in request.metrics]
         found: list[dict[str, Any]] = measurer.follow([self._at(config, step) for step in steps], request.metrics)
         return found
 
@@ -112,6 +117,19 @@ class Evaluator:
             tokens = TokenStore.open(self.store.tokens(config.tokens))
             self.measurers[config.tokens] = Measurer.of(tokens, **self.settings)
         return self.measurers[config.tokens]
+
+
+def gpu_places(sweep: Sweep, gpus: float) -> int:
+    """For how many evaluators a cluster has room on its GPUs, beside a trial that trains. Raises SpecError for none."""
+    for_training = 0 if sweep.checkpoints else sweep.workers
+    places = int((gpus - for_training) / sweep.evaluator_gpus + 1e-9)
+    if places < 1:
+        beside = f", of which a trial needs {for_training}" if for_training else ""
+        raise SpecError(
+            f"evaluator_gpus={sweep.evaluator_gpus:g}: the cluster has {gpus:g} GPUs{beside}; give evaluator_gpus=0, "
+            "and checkpoints are measured on CPUs"
+        )
+    return places
 
 
 @dataclass
@@ -137,6 +155,8 @@ class EvaluatorPool:
         offered = ray.cluster_resources().get(EVALUATOR_RESOURCE)
         own = {EVALUATOR_RESOURCE: 1} if offered else {}
         size = min(size, int(offered)) if offered else size  # a request to an actor without a place waits for ever
+        if sweep.evaluator_gpus:
+            size = min(size, gpu_places(sweep, ray.cluster_resources().get("GPU", 0.0)))
         # No CPU of Ray's count: on a small cluster evaluators would take what trials wait for. Their nice level shares.
         needs = {"num_cpus": 0, "num_gpus": sweep.evaluator_gpus, "resources": own}
         actor = ray.remote(**needs, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)

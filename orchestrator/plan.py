@@ -83,8 +83,16 @@ class PlannedTrial:
 
 def plan(sweep: Sweep, store: Store) -> list[PlannedTrial]:
     """Every trial of the sweep against the store, paired also with the store's other trials. Raises SpecError."""
-    configs = sweep.trials()
+    configs = [_beside_known(config, store) for config in sweep.trials()]
     return _plan_trials(configs, [*configs, *others(store, configs)], sweep.suite, store)
+
+
+def _beside_known(config: Trial, store: Store) -> Trial:
+    if isinstance(config, PublishedConfig):
+        with contextlib.suppress(CorruptFileError):  # none yet, or it is written anew
+            known = store.read_trial(config.trial_id)
+            return config.beside(known) if isinstance(known, PublishedConfig) else config
+    return config
 
 
 def standing(store: Store) -> list[PlannedTrial]:
@@ -178,14 +186,15 @@ def _plan_published(
     prescribed = requests.prescribed_steps(config)
     lacking = _lacking(config, names, pairs, prescribed, store)
     trial = PlannedTrial(config, "done", "fetched and measured", config.steps, steps, tuple(lacking))
-    unrecorded = [step for step in prescribed if not tensor_identity.is_recorded(folder, step)]
-    observable = (
-        store.observable_steps(config.trial_id) if metrics.of_kind(("pair", "trajectory"), names) else prescribed
-    )
-    gone = set(prescribed).difference(observable)
-    to_fetch = sorted({*trial.to_make, *unrecorded, *gone}.difference(steps))
-    if to_fetch or (status is not None and status.state == "failed"):
+    unmade = set(prescribed).difference(released_steps(folder))  # or cut off before their weights were whole
+    unmade |= {step for step in prescribed if not tensor_identity.is_recorded(folder, step)}
+    later = metrics.of_kind(("pair", "trajectory"), names)
+    gone = set(prescribed).difference(store.observable_steps(config.trial_id)) if later else set()
+    to_fetch = sorted({*trial.to_make, *unmade, *gone}.difference(steps))
+    if to_fetch or status is None or status.state != "done":
         reason = f"{len(to_fetch)} of {len(prescribed)} revisions to fetch"
+        if any("(failed)" in label for request in lacking for label in _labels(store, request)):
+            reason = f"{reason}; {_to_measure(store, lacking)}"
         if status is not None and status.state == "failed":
             reason = f"failed: {(status.reason or '').splitlines()[0]}; {reason}"
         return dataclasses.replace(trial, action="fetch", reason=reason, to_fetch=tuple(to_fetch))

@@ -49,9 +49,16 @@ def of_checkpoint(config: Trial, step: int, names: Iterable[str]) -> Request:
 
 
 def trajectory(config: Trial, names: Iterable[str]) -> Request | None:
-    """The metrics of a whole trial, which need all its prescribed checkpoints; None where no name is one."""
-    wanted = metrics.of_kind("trajectory", names)
-    return Request(config.trial_id, config.steps, wanted, of=len(prescribed_steps(config))) if wanted else None
+    """The metrics of a whole trial, which need all its prescribed checkpoints; None where no name is one, and for a
+    part of a published trial's revisions."""
+    wanted, steps = metrics.of_kind("trajectory", names), prescribed_steps(config)
+    if not wanted or _path(config) != steps:
+        return None
+    return Request(config.trial_id, config.steps, wanted, of=len(steps))
+
+
+def _path(config: Trial) -> list[int]:
+    return config.path if isinstance(config, PublishedConfig) else prescribed_steps(config)
 
 
 def pairs(configs: Iterable[Trial], names: Iterable[str]) -> Iterator[Request]:
@@ -65,10 +72,11 @@ def pairs(configs: Iterable[Trial], names: Iterable[str]) -> Iterator[Request]:
     for group in groups.values():
         group.sort(key=lambda one: (one.seed, one.init_seed or 0, one.data_seed or 0))
         steps_of = {one.trial_id: prescribed_steps(one) for one in group}
-        for place, (trial_id, steps) in enumerate(steps_of.items()):
-            for earlier, step in zip([None, *steps], steps, strict=False):
-                if earlier is not None:
-                    yield Request(trial_id, step, wanted, (trial_id, earlier))
+        for place, (one, steps) in enumerate(zip(group, steps_of.values(), strict=True)):
+            trial_id, before = one.trial_id, dict(itertools.pairwise(reversed(_path(one))))
+            for step in steps:
+                if before.get(step) in steps:
+                    yield Request(trial_id, step, wanted, (trial_id, before[step]))
                 for lower, others in itertools.islice(steps_of.items(), place):
                     if step in others:
                         yield Request(trial_id, step, wanted, (lower, step))

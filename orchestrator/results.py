@@ -82,15 +82,15 @@ def _rows(store: Store, config: Trial, faulty: Mapping[str, Mapping[int, Fault]]
     revisions = {one.step: one.name for one in config.revisions} if isinstance(config, PublishedConfig) else {}
     for step, fault in faulty[trial_id].items():
         if fault.kind == "missing":
-            yield {**fixed, **_at(config, step), **NO_VALUE, "revision": revisions[step], "reason": fault.reason}
+            why = {"revision": revisions[step], "reason": fault.reason}
+            yield {**fixed, **_at(config, step), **NO_VALUE, **why, **settings}
     for step in store.measured_steps(trial_id):
         at = _at(config, step) | {"revision": revisions.get(step)}
         for _, one in sorted(store.read_measurements(trial_id, step).items()):
             other_trial, other_step = one.get("other") or (None, None)
             about = {"metric_version": one["version"], "seconds": one["seconds"]}
             about |= {"other_trial": other_trial, "other_step": other_step}
-            wrong = faulty[trial_id].get(step) or faulty.get(other_trial or "", {}).get(other_step or 0)
-            about |= {"fault": None if wrong is None else wrong.kind}
+            about |= {"fault": _fault(one, step, faulty[trial_id], faulty)}
             across = "" if other_trial is None else ACROSS_STEPS if other_trial == trial_id else ACROSS_SEEDS
             values = one["values"] or [[one["metric"] + across, None, None, one["reason"]]]
             for metric, layer, value, reason in values:
@@ -106,6 +106,17 @@ def _rows(store: Store, config: Trial, faulty: Mapping[str, Mapping[int, Fault]]
                     **about,
                     **settings,
                 }
+
+
+def _fault(
+    measurement: Mapping[str, Any], step: int, own: Mapping[int, Fault], all_faults: Mapping[str, Mapping[int, Fault]]
+) -> str | None:
+    """Of the checkpoint, of the other one of a pair, or of a trajectory's any."""
+    other_trial, other_step = measurement.get("other") or ("", 0)
+    found = [own.get(step), all_faults.get(other_trial, {}).get(other_step)]
+    if measurement.get("of"):
+        found += [fault for fault in own.values() if fault.kind != "missing"]
+    return next((fault.kind for fault in found if fault is not None), None)
 
 
 def _at(config: Trial, step: int) -> dict[str, Any]:
@@ -151,7 +162,7 @@ def trajectories(frame: pd.DataFrame) -> pd.DataFrame:
     The embeddings, layer 0, are left out: repeated tokens give them another shape, whose changes drown the blocks'.
     """
     blocks = newest(frame[~(frame["layer"] == 0).fillna(False)])
-    keys = ["model", "budget_flops", "seed", "trial", "step", "tokens", "flops", "fault", "metric"]
+    keys = ["model", "budget_flops", "seed", "trial", "step", "tokens", "flops", "fault", "metric", "metric_version"]
     return blocks.groupby(keys, as_index=False, dropna=False)["value"].mean()
 
 

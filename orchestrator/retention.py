@@ -49,8 +49,11 @@ def releasable(
     return sorted(set(there) & set(measured) - set(needed) - kept(keep, there, end=end, losses=losses))
 
 
-def release_measured(store: Store, config: Trial, sweep: Sweep, in_use: Collection[int] = ()) -> list[int]:
-    """Release what the sweep's rule does not keep of a trial; the steps. ``in_use``: not these.
+def release_measured(
+    store: Store, config: Trial, sweep: Sweep, in_use: Collection[int] = (), given_up: Collection[int] = ()
+) -> list[int]:
+    """Release what the sweep's rule does not keep of a trial; the steps. ``in_use``: not these; ``given_up``: of a
+    published model, as if they were measured.
 
     Only of checkpoints that are measured by everything the sweep asks of one, with a trace where pairs or trajectories
     may still ask for more, and never one that the trial, as long as it is not done, may have to go on from. A published
@@ -63,6 +66,8 @@ def release_measured(store: Store, config: Trial, sweep: Sweep, in_use: Collecti
     there = committed_steps(folder)  # before the training states: a state that is written after this protects its own
     needed = {*in_use, *_to_go_on_from(store, config, there)}
     measured = _measured(store, config, sweep, there)
+    if isinstance(config, PublishedConfig):
+        measured |= set(given_up)
     losses = {step: loss for step in measured if (loss := _held_out_loss(store, config, step)) is not None}
     released = []
     for step in releasable(keep, there, end=config.steps, measured=measured, losses=losses, needed=needed):

@@ -243,6 +243,7 @@ class Sweep:
 
     def _published(self, model: ModelConfig) -> PublishedConfig:
         try:
+            _check_context(model, self.seq_len)
             tokens = self.token_spec(model).fingerprint
             return published.find(model, self.checkpoints, tokens=tokens, seq_len=self.seq_len)
         except ValueError as error:
@@ -367,9 +368,13 @@ def _check_together(sweep: Sweep) -> None:
         raise SpecError(f"batch_size={sweep.batch_size}: must be a multiple of workers={sweep.workers}")
 
 
+def _check_context(model: ModelConfig, seq_len: int) -> None:
+    if seq_len > model.context:
+        raise SpecError(f"seq_len={seq_len}: {model.name} has a context of {model.context} tokens")
+
+
 def _check_trial(config: TrialConfig) -> None:
-    if config.seq_len > config.model.context:
-        raise SpecError(f"seq_len={config.seq_len}: {config.model.name} has a context of {config.model.context} tokens")
+    _check_context(config.model, config.seq_len)
     if config.steps < 1:
         needed = config.flops(1)
         raise SpecError(

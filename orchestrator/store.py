@@ -17,6 +17,7 @@ results.parquet  report.html  tensorboard/              made from the above
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -108,6 +109,8 @@ class Store:
             known = None
         if isinstance(config, PublishedConfig) and isinstance(known, PublishedConfig):
             config = config.with_revisions_of(known)
+        elif isinstance(config, PublishedConfig):
+            config = dataclasses.replace(config, further_steps=())
         if known is None or config != known:
             self.trial(config.trial_id).write_json(TRIAL, config.to_json())
 
@@ -263,9 +266,10 @@ class Store:
 
 def _changes(known: Trial, config: Trial) -> list[tuple[str, Any, Any]]:
     """(field, old, new) where two trials of a model's name differ otherwise than their sweep's axes make them."""
-    own = {"budget", "seed", "init_seed", "data_seed", "revisions"}
+    own = {"budget", "seed", "init_seed", "data_seed", "revisions", "further_steps"}
     found = [(n, old, getattr(config, n, None)) for n, old in vars(known).items() if n not in own]
     if isinstance(known, PublishedConfig) and isinstance(config, PublishedConfig):
-        now = {one.name: one.commit for one in config.revisions}
-        found += [(f"revision {o.name}", o.commit, now[o.name]) for o in known.revisions if o.commit and o.name in now]
+        now = {one.step: f"{one.name} at {one.commit}" for one in config.revisions if one.commit is not None}
+        there = (one for one in known.revisions if one.commit is not None and one.step in now)
+        found += [(f"step {one.step}", f"{one.name} at {one.commit}", now[one.step]) for one in there]
     return [(name, old, new) for name, old, new in found if old != new]

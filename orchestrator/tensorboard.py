@@ -22,6 +22,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from metrics import diagrams
 from orchestrator.figures import pictures
 from orchestrator.requests import Request
+from orchestrator.results import faults
 from orchestrator.store import TENSORBOARD, Store, measurement_key
 from trainables.checkpoint import CHECKPOINTS
 from trainables.config import Trial
@@ -124,8 +125,12 @@ class TrialBoard:
             self._write(Summary(value=[Summary.Value(tag=tag, image=image)]), step, time.time())
 
     def close(self) -> None:
-        """Write what is left; a measurement that comes later, of a pair, opens a file of its own beside the first."""
+        """Write what is left, and which checkpoints have a fault; a measurement that comes later, of a pair, opens a
+        file of its own beside the first."""
         self.follow()
+        if self._writer is not None:
+            for step, fault in faults(self.store, self.config).items():
+                self._write(_scalars({f"fault/{fault.kind}": 1.0}), step, time.time())
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -25,19 +25,19 @@ DRIVER_RESOURCE = "trial_driver"  # the driver of a distributed trial waits on i
 
 
 def train_worker(settings: dict[str, Any]) -> None:
-    """What each Ray Train worker runs. settings: {"store": URI, "trial": trial id, "keep_states": whether all are}."""
+    """What each Ray Train worker runs. settings: {"store": URI, "trial": trial id, "keep": the sweep's}."""
     from trainables.pretrain import pretrain
 
     store = Store.open(settings["store"])
     config = store.read_trial(settings["trial"])
     assert isinstance(config, TrialConfig), "published models are not trained"
     tokens = TokenStore.open(store.tokens(config.tokens))
-    pretrain(config, store.trial(config.trial_id), tokens, keep_states=settings["keep_states"])
+    pretrain(config, store.trial(config.trial_id), tokens, keep_states=Keep.parse(settings["keep"]).what == "all")
 
 
 def run_trial(settings: dict[str, Any]) -> None:
-    """The Tune trainable. settings as :func:`train_worker`, and "gpu", "keep": the sweep's, and "fetch": the steps to
-    fetch of each published model. A failed trial is a status, not an exception:
+    """The Tune trainable. settings as :func:`train_worker`, and "gpu", and "fetch": the steps to fetch of each
+    published model. A failed trial is a status, not an exception:
 
     its process stays warm for the next trial, and its neighbours never notice.
     """
@@ -62,7 +62,7 @@ def run_trial(settings: dict[str, Any]) -> None:
     steps = committed_steps(store.trial(config.trial_id))
     status = Status(
         state="failed" if reason else "done",
-        step=max(steps, default=0) if reason else config.steps,
+        step=max(steps, default=0) if reason and isinstance(config, TrialConfig) else config.steps,
         seconds=time.time() - began,
         reason=reason,
         device=_device(),

@@ -114,7 +114,7 @@ def trials(sweep: Sweep) -> list[Trial]:
 
 def memory(sweeps: Sequence[Sweep]) -> str:
     """Whether what trains at once fits: on GPUs a worker into each, else the trials that the cores are for into RAM."""
-    gpus = gpu_bytes()
+    gpus = [] if any(sweep.checkpoints for sweep in sweeps) else gpu_bytes()  # published ones are fetched in RAM
     need, at_once, largest, formula = 0, 0, "", FORMULA
     for sweep in sweeps:
         found = sorted(((needed(trial), trial.model.name) for trial in trials(sweep)), reverse=True)

@@ -143,12 +143,14 @@ class TrialConfig:
 class Revision:
     """A published checkpoint: a branch of the model's repository, at an optimizer step of its training.
 
-    step: 0 where the branch's name tells none; commit: None of a branch that should be there and is not.
+    step: 0 where the branch's name tells none, which is then not ``numbered``; commit: None of a branch that should be
+    there and is not.
     """
 
     step: int
     name: str
     commit: str | None
+    numbered: bool = True
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,8 @@ class PublishedConfig:
 
     family: its name without the seed, the same for models that differ in the seed alone; init_seed, data_seed: None
     where they are not known; revisions: by step; seq_len: of the probe set; tokens_per_step: of its training, None
-    where it is not known, and with it tokens and FLOPs.
+    where it is not known, and with it tokens and FLOPs; further_steps: of revisions that the store has, and that were
+    not asked for now.
     """
 
     model: ModelConfig
@@ -169,6 +172,7 @@ class PublishedConfig:
     tokens: str  # fingerprint of the token store of the probe set
     seq_len: int
     tokens_per_step: int | None
+    further_steps: tuple[int, ...] = ()
 
     @property
     def checkpoint_steps(self) -> list[int]:
@@ -190,8 +194,15 @@ class PublishedConfig:
         """As a trained trial's, as far as there is any."""
         return {"seq_len": self.seq_len}
 
+    @property
+    def path(self) -> list[int]:
+        """Steps of all checkpoints that the store has or is to have: what neighbours and the trajectory are of."""
+        return sorted({*self.checkpoint_steps, *self.further_steps})
+
     def tokens_at(self, step: int) -> int | None:
-        return None if self.tokens_per_step is None else step * self.tokens_per_step
+        """Tokens of its training up to ``step``; None where they are not known."""
+        counted = all(one.numbered for one in self.revisions if one.step == step)
+        return step * self.tokens_per_step if counted and self.tokens_per_step is not None else None
 
     def flops(self, step: int) -> int | None:
         """FLOPs of training up to ``step``, at the model's full context."""
@@ -205,13 +216,18 @@ class PublishedConfig:
     def trial_id(self) -> str:
         """As a trained trial's; its revisions are not part of it, so that further ones extend it."""
         identity = dataclasses.asdict(self)
-        del identity["revisions"], identity["seed"], identity["family"]
+        del identity["revisions"], identity["further_steps"], identity["seed"], identity["family"]
         return f"{_slug(self.model.name)}-published-{sha256(canonical_json(identity))[:8]}"
 
     def with_revisions_of(self, other: PublishedConfig) -> PublishedConfig:
-        """This trial with the other's revisions, too; where both have a step, this one's."""
-        merged = {one.step: one for one in (*other.revisions, *self.revisions)}
-        return dataclasses.replace(self, revisions=tuple(merged[step] for step in sorted(merged)))
+        """This trial with the other's revisions, too; where both have a step, the other's if it is there."""
+        merged = {one.step: one for one in self.revisions}
+        merged |= {one.step: one for one in other.revisions if one.commit is not None or one.step not in merged}
+        return dataclasses.replace(self, revisions=tuple(merged[step] for step in sorted(merged)), further_steps=())
+
+    def beside(self, known: PublishedConfig) -> PublishedConfig:
+        """This trial, knowing of the revisions that the store's record of it has."""
+        return dataclasses.replace(self, further_steps=tuple(known.checkpoint_steps))
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -219,7 +235,8 @@ class PublishedConfig:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PublishedConfig:
         revisions = tuple(Revision(**one) for one in data["revisions"])
-        return cls(**data | {"model": ModelConfig(**data["model"]), "revisions": revisions})
+        further = tuple(data["further_steps"])
+        return cls(**data | {"model": ModelConfig(**data["model"]), "revisions": revisions, "further_steps": further})
 
 
 Trial = TrialConfig | PublishedConfig

@@ -15,7 +15,7 @@ from trainables import checkpoint, hub, models, tensor_identity
 from trainables.config import ModelConfig, PublishedConfig, Revision
 from trainables.models import MODELS, POLYPYTHIAS
 from trainables.schedules import LOG_SPACED_STEPS
-from trainables.storage import Folder
+from trainables.storage import Folder, sha256
 
 ALL, LOG, MAIN = "all", "log", "main"
 FAILURES_IN_A_ROW = 3  # each after several tries of the Hub's client
@@ -25,6 +25,7 @@ PYTHIA_STEPS = (*LOG_SPACED_STEPS, *range(1000, 143_001, 1000))
 PYTHIA_TOKENS_PER_STEP = 2**21
 PYTHIA_SEED = 1234  # of the models without a seed in their name
 OLMO_TOKENS_PER_STEP = 2**22  # Groeneveld et al. 2024, of the 1B: 2,048 sequences of 2,048 tokens
+_PYTHIAS = {name for name in MODELS if name.startswith("pythia-")}
 _PARTS = re.compile(r"(.*?)(-data|-weight)?-seed(\d+)")
 
 
@@ -55,32 +56,43 @@ def find(model: ModelConfig, wanted: Sequence[str], *, tokens: str, seq_len: int
 
 def revisions(model: ModelConfig, wanted: tuple[str, ...]) -> tuple[Revision, ...]:
     """The revisions that ``wanted`` means, by step; without a commit those of Pythia that the Hub lacks."""
+    if hub.is_offline() and not hub.is_own(model.source or "") and {ALL, LOG} & set(wanted):
+        raise hub.HubError(
+            f"{model.source}: which revisions there are is asked of the Hub, and offline mode is on: unset "
+            "HF_HUB_OFFLINE, or name those in the cache, as checkpoints=step0,step1000"
+        )
     there = _branches(model)
-    expected = {f"step{step}" for step in PYTHIA_STEPS} if _is_pythia(model.name) and not hub.is_offline() else set()
+    expected = {f"step{step}" for step in PYTHIA_STEPS} if _is_pythia(model.name) else set()
     numbered = {name for name in there if _STEP.search(name)} | expected or {MAIN}
-    steps = {name: step_of(model.name, name) for name in numbered}
+    steps = {name: step_of(model.name, name) or 0 for name in numbered}
     chosen = {
         ALL: numbered,
         LOG: {name for name, step in steps.items() if _is_log_spaced(step) or step == max(steps.values())},
     }
     names: set[str] = set()
     for word in wanted:
-        if word not in chosen and word not in there and word not in expected:
+        if word not in chosen and word not in there and (word not in expected or hub.is_offline()):
             near = ", ".join(difflib.get_close_matches(word, [*there, *expected], n=3)) or "nothing"
-            raise ValueError(f"checkpoints={word}: {model.source} has no such revision; near it: {near}")
+            where = "is not in the cache" if hub.is_offline() else "no such revision"
+            raise ValueError(f"checkpoints={word}: {model.source}: {where}; near it: {near}")
         names |= chosen.get(word, {word})
-    found = sorted((Revision(step_of(model.name, name), name, there.get(name)) for name in names), key=lambda r: r.step)
+    found = sorted((_revision(model, name, there.get(name)) for name in names), key=lambda one: one.step)
     for one, other in itertools.pairwise(found):
         if one.step == other.step:
             raise ValueError(f"checkpoints={one.name},{other.name}: both are step {one.step} of {model.name}; give one")
     return tuple(found)
 
 
-def step_of(model: str, name: str) -> int:
-    """The optimizer step that a branch's name tells; Pythia's main is its last; 0 of others."""
+def _revision(model: ModelConfig, name: str, commit: str | None) -> Revision:
+    step = step_of(model.name, name)
+    return Revision(step or 0, name, commit, numbered=step is not None)
+
+
+def step_of(model: str, name: str) -> int | None:
+    """The optimizer step that a branch's name tells; Pythia's main is its last; None of others."""
     if match := _STEP.search(name):
         return int(match[1])
-    return PYTHIA_STEPS[-1] if name == MAIN and _is_pythia(model) else 0
+    return PYTHIA_STEPS[-1] if name == MAIN and _is_pythia(model) else None
 
 
 def fetch_checkpoints(
@@ -88,13 +100,15 @@ def fetch_checkpoints(
 ) -> None:
     """Make checkpoints of the revisions at these steps, and a record of each one's tensors.
 
-    Calls ``wait_for_room`` before each download. What was not in the Hub's cache before is not there afterwards. A
-    revision that cannot be had or read does not keep the others from being fetched, unless several do in a row: then
-    it is not theirs, but the Hub's or the disk's. Raises ValueError, at the end, that names them all.
+    What was released already, by an earlier attempt, is not made again. Calls ``wait_for_room`` before each download.
+    What was not in the Hub's cache before is not there afterwards. A revision that cannot be had or read does not keep
+    the others from being fetched, unless several do in a row: then it is not theirs, but the Hub's or the disk's.
+    Raises ValueError, at the end, that names them all.
     """
     failed: list[str] = []
     in_a_row = 0
-    for step in sorted(set(steps).difference(checkpoint.committed_steps(trial))):
+    made = {*checkpoint.committed_steps(trial), *checkpoint.released_steps(trial)}
+    for step in sorted(set(steps) - made):
         wait_for_room()
         try:
             _fetch(config, trial, config.at(step))
@@ -110,7 +124,7 @@ def fetch_checkpoints(
 
 def _fetch(config: PublishedConfig, trial: Folder, revision: Revision) -> None:
     assert revision.commit is not None, "a revision that is missing is not fetched"
-    into = hub.cache() / "toposweep" / config.trial_id
+    into = hub.cache() / "toposweep" / sha256(str(trial).encode())[:16]  # two stores may fetch the same model
     one = replace(config.model, revision=revision.name, commit=revision.commit)
     model = models.load_published(one, models.fetch_weights(one, into))
     shutil.rmtree(into, ignore_errors=True)  # not after an error: a download that was cut off goes on next time
@@ -129,7 +143,7 @@ def _seeds(name: str) -> tuple[str, int, int | None, int | None]:
 
 
 def _is_pythia(name: str) -> bool:
-    return POLYPYTHIAS.fullmatch(name) is not None or (name.startswith("pythia-") and name in MODELS)
+    return POLYPYTHIAS.fullmatch(name) is not None or name.removesuffix("-deduped") in _PYTHIAS
 
 
 def _tokens_per_step(name: str) -> int | None:

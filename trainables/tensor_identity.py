@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TENSORS = "tensors"
+FROZEN_AT = 5  # fewer could share a shard of the final model
 SHOWN = 3  # other steps that a fault names
 
 
@@ -62,10 +63,11 @@ def compared(hashes: Mapping[int, Mapping[str, str]]) -> dict[int, Fault]:
     """Which steps hold matrices of other steps, from each step's hashes by the matrix's name.
 
     Of the steps that share, the last step of all is not flagged: what the others hold is its own. A matrix that is the
-    same at all of more than two steps was frozen in training, and tells nothing.
+    same at all of ``FROZEN_AT`` steps or more was frozen in training, and tells nothing.
     """
     named = {name for matrices in hashes.values() for name in matrices}
-    frozen = {name for name in named if len(hashes) > 2 and len({one.get(name) for one in hashes.values()}) == 1}
+    constant = {name for name in named if len({one.get(name) for one in hashes.values()}) == 1}
+    frozen = constant if len(hashes) >= FROZEN_AT else set()
     telling = named - frozen or named
     holders: dict[tuple[str, str], list[int]] = {}
     for step, matrices in hashes.items():

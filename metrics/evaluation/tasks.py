@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import json
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from metrics.evaluation import local_data
 from metrics.evaluation.local_data import LocalData
 from metrics.evaluation.subject import EvaluationSettings
 from trainables import hub
+from trainables.storage import sha256
 
 # where lm-eval keeps them: to index all its 14,683 files takes 6 s
 FOLDERS = {
@@ -52,7 +54,13 @@ class Prepared:
             "task_version": told(task.VERSION for task in self.tasks.values()),
             "num_fewshot": told(task.get_config("num_fewshot") for task in self.tasks.values()),
             "data": told(self.origins.get(name, "the task's own") for name in self.tasks),
+            "data_sha256": _digest(self.documents),
         }
+
+
+def _digest(documents: Mapping[str, list[Any]]) -> str:
+    """Of the documents evaluated, whatever they were read from."""
+    return sha256(json.dumps(dict(documents), sort_keys=True, default=str).encode())
 
 
 def prepare(name: str, settings: EvaluationSettings, local: Mapping[str, str], unreachable: dict[str, str]) -> Prepared:

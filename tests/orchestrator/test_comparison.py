@@ -15,7 +15,19 @@ import sweep
 from orchestrator import comparison
 from orchestrator.comparison import Beside
 
-COLUMNS = ["model", "budget_flops", "seed", "trial", "step", "tokens", "flops", "fault", "metric", "value"]
+COLUMNS = [
+    "model",
+    "budget_flops",
+    "seed",
+    "trial",
+    "step",
+    "tokens",
+    "flops",
+    "fault",
+    "metric",
+    "metric_version",
+    "value",
+]
 
 
 def rows(*values: tuple[object, ...]) -> pd.DataFrame:
@@ -23,18 +35,18 @@ def rows(*values: tuple[object, ...]) -> pd.DataFrame:
 
 
 PUBLIC = rows(
-    ("pythia", 1.0, 1, "p1", 1, 100.0, 1e6, None, "held_out_loss", 9.0),
-    ("pythia", 1.0, 2, "p2", 1, 100.0, 1e6, None, "held_out_loss", 11.0),
-    ("pythia", 1.0, 1, "p1", 2, 200.0, 2e6, None, "held_out_loss", 8.0),
-    ("pythia", 1.0, 1, "p1", 4, 400.0, 4e6, "identical", "held_out_loss", 1.0),
-    ("pythia", 1.0, 1, "p1", 8, 800.0, 8e6, None, "held_out_loss", 6.0),
-    ("pythia", 1.0, 1, "p1", 8, 800.0, 8e6, None, "parameter_norm", 50.0),
+    ("pythia", 1.0, 1, "p1", 1, 100.0, 1e6, None, "held_out_loss", 1, 9.0),
+    ("pythia", 1.0, 2, "p2", 1, 100.0, 1e6, None, "held_out_loss", 1, 11.0),
+    ("pythia", 1.0, 1, "p1", 2, 200.0, 2e6, None, "held_out_loss", 1, 8.0),
+    ("pythia", 1.0, 1, "p1", 4, 400.0, 4e6, "identical", "held_out_loss", 1, 1.0),
+    ("pythia", 1.0, 1, "p1", 8, 800.0, 8e6, None, "held_out_loss", 1, 6.0),
+    ("pythia", 1.0, 1, "p1", 8, 800.0, 8e6, None, "parameter_norm", 1, 50.0),
 )
 
 
 def final(tokens: float, flops: float, *losses: float) -> pd.DataFrame:
     return rows(
-        *(("ours", flops, i, f"t{i}", 5, tokens, flops, None, "held_out_loss", x) for i, x in enumerate(losses))
+        *(("ours", flops, i, f"t{i}", 5, tokens, flops, None, "held_out_loss", 1, x) for i, x in enumerate(losses))
     )
 
 
@@ -71,9 +83,24 @@ def test_people_see_the_difference_or_that_none_is_near() -> None:
     assert "none near" in shown(5000.0)
 
 
-def test_nothing_in_common_is_an_empty_comparison() -> None:
-    other = PUBLIC[PUBLIC["metric"] == "parameter_norm"]
-    assert comparison.compare(final(800.0, 1.0, 4.0), Beside("public", other, "tokens", "")).empty
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (final(800.0, 1.0, 4.0), PUBLIC[PUBLIC["metric"] == "parameter_norm"]),
+        (final(800.0, 1.0, 4.0), PUBLIC.assign(metric_version=2)),  # numbers of another definition
+        (final(800.0, 1.0, 4.0).assign(tokens=pd.NA), PUBLIC),  # of a published model that says too little
+        (final(0.0, 1.0, 4.0), PUBLIC),
+        (final(800.0, 1.0, 4.0), PUBLIC.assign(tokens=pd.NA)),
+        (final(800.0, 1.0, 4.0), PUBLIC.assign(fault="mixed")),
+        (final(800.0, 1.0, 4.0), PUBLIC.iloc[:0]),
+    ],
+)
+def test_nothing_to_compare_is_said(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
+    beside = Beside("public", theirs, "tokens", "")
+    compared = comparison.compare(ours, beside)
+    assert compared.empty
+    assert "nothing to compare" in str(comparison.rich_table(compared, beside).caption)
+    assert comparison.section(ours, ours, beside).figures == []
 
 
 def test_the_report_of_a_store_beside_another(store_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +122,7 @@ def test_probe_sets_that_differ_are_said(store_copy: Path, capsys: pytest.Captur
     store = Store.existing(str(other))
     body = store.read_sweep()
     assert body is not None
-    body["sweep"]["seq_len"] = 64
+    body["sweep"] |= {"seq_len": 64, "evaluations": ["mrpc"], "limit": 10}
     store.root.write_json("sweep.json", {name: value for name, value in body.items() if name != "sha256"})
     assert text != (other / "sweep.json").read_text()
     assert sweep.main(["report", str(store_copy), "--beside", str(other)]) == 0

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines
+from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines, gpu_places
+from orchestrator.overrides import override
 from orchestrator.requests import Request, missing
-from orchestrator.spec import Sweep
+from orchestrator.spec import SpecError, Sweep
 from orchestrator.store import Store
+from search_spaces import find
 from trainables.checkpoint import committed_steps
 
 NAMES = ("held_out", "parameter_norm")
+PUBLISHED = ["checkpoints=all", "seeds=none", "budgets=none"]
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +176,33 @@ def test_checkpoints_of_requests_that_wait_are_in_use_those_of_pairs_too(store: 
     pool.submit(Request(low, 4, NAMES))
     pool.submit(Request(high, 2, ("linear_cka",), (low, 2)))
     assert pool.in_use() == {(low, 4), (high, 2), (low, 2)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "places"),
+    [
+        (["evaluator_gpus=1"], 4.0, 3),
+        (["evaluator_gpus=0.25"], 2.0, 4),
+        (["evaluator_gpus=0.1"], 2.0, 10),
+        (["evaluator_gpus=1", "workers=2"], 4.0, 2),
+        (["evaluator_gpus=1", *PUBLISHED], 4.0, 4),
+        (["evaluator_gpus=1"], 1.0, None),  # the trial takes it
+        (["evaluator_gpus=0.25"], 1.0, None),
+        (["evaluator_gpus=1"], 0.0, None),
+        (["evaluator_gpus=1", *PUBLISHED], 0.0, None),
+    ],
+)
+def test_evaluators_find_a_place_beside_training_or_say_so(
+    settings: list[str], gpus: float, places: int | None
+) -> None:
+    sweep = override(find("quickstart")(), settings)
+    if places is not None:
+        assert gpu_places(sweep, gpus) == places
+    else:
+        with pytest.raises(SpecError, match=f"the cluster has {gpus:g} GPUs.*give evaluator_gpus=0"):
+            gpu_places(sweep, gpus)
+
+
+def test_a_pool_without_a_gpu_is_refused(ray_session: None, store: Store) -> None:
+    with pytest.raises(SpecError, match="the cluster has 0 GPUs"):
+        EvaluatorPool.start(store, override(find("quickstart")(), ["evaluator_gpus=1"]), 2)

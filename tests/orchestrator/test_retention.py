@@ -235,3 +235,18 @@ def test_published_weights_go_once_they_are_dealt_with(
     sweep = Sweep(model=("gpt2",), checkpoints=("all",), seeds=(), keep="none", metrics=("held_out",))
     retention.release_measured(store, published_trial, sweep)
     assert committed_steps(store.trial(trial_id)) == stays
+
+
+def test_published_weights_wait_for_their_trace_unless_it_was_given_up(
+    published_trial: PublishedConfig, tmp_path: Path
+) -> None:
+    store = Store.open(str(tmp_path / "store"))
+    folder = store.trial(published_trial.trial_id)
+    for step in (1, 2):
+        (folder / CHECKPOINTS / step_name(step)).commit([("model.safetensors", b"weights")], step=step)
+        store.add_measurements(published_trial.trial_id, step, [unmeasured("held_out", "failed", "why")])
+    names = ("held_out", "linear_cka")
+    sweep = Sweep(model=("gpt2",), checkpoints=("all",), seeds=(), keep="none", metrics=names)
+    assert retention.release_measured(store, published_trial, sweep) == []
+    assert retention.release_measured(store, published_trial, sweep, given_up=[2]) == [2]
+    assert retention.release_measured(store, published_trial, sweep, in_use=[1], given_up=[1]) == []

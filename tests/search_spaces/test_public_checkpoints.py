@@ -92,8 +92,8 @@ def test_every_revision_is_measured_as_its_model_is(swept: Path) -> None:
 
 def test_each_fault_is_in_results_report_and_table(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frame = pd.read_parquet(swept / "results.parquet")
-    faulty, pairs = frame.dropna(subset="fault"), frame["other_step"].notna()
-    flagged = faulty[~pairs].groupby("step")["fault"].unique().map(list).to_dict()
+    pairs = frame["other_step"].notna()
+    flagged = frame[~pairs].dropna(subset="fault").groupby("step")["fault"].unique().map(list).to_dict()
     assert flagged == {0: ["identical"], 1: ["identical"], 4: ["identical"], 8: ["mixed"], 64: ["missing"]}
     assert set(frame[pairs & frame["fault"].isna()]["step"]) == {32}  # of all others one of the two has a fault
     missing = frame[frame["step"] == 64]
@@ -134,14 +134,49 @@ def test_again_it_does_nothing(swept: Path, repository: Hub, capsys: pytest.Capt
 
 def test_a_new_metric_fetches_again_what_was_released(copy: Path, repository: Hub) -> None:
     before = pd.read_parquet(copy / "results.parquet")
-    assert run(copy, "metrics=held_out,linear_cka,parameter_norm", "checkpoints=step2,step16") == 0
+    wider = "metrics=held_out,linear_cka,parameter_norm,weight_trajectory_dimension"
+    assert run(copy, wider, "checkpoints=step2,step16") == 0
     after = pd.read_parquet(copy / "results.parquet")
     assert sorted(after[after["metric"] == "parameter_norm"]["step"]) == [2, 16]
+    assert "weight_trajectory_dimension" not in set(after["metric"])  # it is of all checkpoints, never of a part
     kept = after[after["metric"] != "parameter_norm"].reset_index(drop=True)
-    new = (kept["step"] == 16) & (kept["other_step"].fillna(-1) == 2)
-    common = kept[~new].reset_index(drop=True)
-    pd.testing.assert_frame_equal(common, before, check_dtype=False)  # 2 and 16 have become neighbours, too
+    pd.testing.assert_frame_equal(kept, before, check_dtype=False)  # 2 and 16 are no neighbours
     assert checkpoint.committed_steps(trial_of(copy)) == []
+    assert run(copy, "metrics=held_out,linear_cka,weight_trajectory_dimension") == 0
+    after = pd.read_parquet(copy / "results.parquet")
+    path = after[after["metric"] == "weight_trajectory_dimension"]
+    assert (path["step"].tolist(), path["fault"].tolist()) == ([32], ["identical"])
+    assert "5 different snapshots" in path["reason"].item()  # of 7, of which two pairs are alike
+
+
+def test_a_trace_alone_is_made_where_a_trajectory_needs_it(copy: Path, repository: Hub) -> None:
+    """All checkpoints are measured, their weights gone, and nothing was kept of them for pairs and trajectories."""
+    shutil.rmtree(Path(trial_of(copy).path) / "traces")
+    assert run(copy, "metrics=held_out,weight_trajectory_dimension") == 0
+    frame = pd.read_parquet(copy / "results.parquet")
+    assert (frame["metric"] == "weight_trajectory_dimension").sum() == 1
+    assert checkpoint.committed_steps(trial_of(copy)) == []
+
+
+def test_a_checkpoint_that_cannot_be_observed_makes_room_all_the_same(
+    copy: Path, repository: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What fails is named, fetched again by the next run, and stops nothing."""
+    store = Store.existing(str(copy))
+    (trial_id,) = store.trial_ids()
+    for name in ("measurements", "traces"):
+        shutil.rmtree(copy / "trials" / trial_id / name)
+    (part,) = (copy.parent / "tokens").glob("*/validation-*.parquet")
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # no probe set, so no evaluator can observe anything
+    assert run(copy, METRICS) == 1
+    assert "held_out, linear_cka: CorruptFileError" in capsys.readouterr().err
+    assert checkpoint.committed_steps(trial_of(copy)) == []
+    part.write_bytes(whole)
+    assert sweep.main(["status", str(copy)]) == 1
+    assert "held_out (failed) x 7" in capsys.readouterr().out
+    assert run(copy, METRICS) == 0
+    assert sweep.main(["status", str(copy)]) == 0
 
 
 def test_a_moved_branch_is_refused(copy: Path, repository: Hub, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +184,7 @@ def test_a_moved_branch_is_refused(copy: Path, repository: Hub, capsys: pytest.C
     repository.add("lab/tiny", files_of("gpt_neox", seed=99, **SHAPE), revision="step2")
     published._listed.cache_clear()
     assert run(copy, METRICS) == 2
-    assert "revision step2 of tiny was" in capsys.readouterr().err
+    assert "step 2 of tiny was step2 at" in capsys.readouterr().err
     repository.repositories["model", "lab/tiny"].branches["step2"] = commit
     published._listed.cache_clear()
 
@@ -162,6 +197,7 @@ def test_a_moved_branch_is_refused(copy: Path, repository: Hub, capsys: pytest.C
         ("revision=step1000", "checkpoints= what is measured"),
         ("model=neox-280k", "has no published weights"),
         ("checkpoints=step3", "no such revision; near it"),
+        ("seq_len=65", "tiny has a context of 64 tokens"),
     ],
 )
 def test_what_cannot_be_is_said(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def test_other_models_have_the_branches_that_they_have(listed: Callable[..., Non
     assert steps_of(MODELS["olmo-1b"], "all") == [1000, 3000, 20_000]
     listed("main", "float16")
     published._listed.cache_clear()
-    assert published.revisions(MODELS["gpt2"], ("all",)) == (Revision(0, "main", COMMIT),)
+    assert published.revisions(MODELS["gpt2"], ("all",)) == (Revision(0, "main", COMMIT, numbered=False),)
 
 
 @pytest.mark.parametrize(
@@ -96,13 +97,25 @@ def test_seeds_are_in_the_names(
     assert (config.family, config.seed, config.init_seed, config.data_seed) == (family, seed, init_seed, data_seed)
 
 
+def test_the_deduplicated_pythias_are_pythias(listed: Callable[..., None]) -> None:
+    listed("main")
+    model = dataclasses.replace(MODELS["pythia-70m"], name="pythia-70m-deduped")
+    assert len(published.revisions(model, ("all",))) == 154
+    config = published.find(model, ("main",), tokens="tokens", seq_len=64)
+    assert (config.steps, config.seed) == (143_000, 1234)
+
+
 def test_what_training_cost_is_counted_where_it_is_known(listed: Callable[..., None]) -> None:
     listed("main", "step1000")
     config = find("pythia-70m", "step1000")
     assert config.tokens_at(143_000) == 299_892_736_000
     forward = MODELS["pythia-70m"].n_params_matmul * 2 + 4 * 2048 * MODELS["pythia-70m"].attention_width
     assert config.flops(1000) == 3 * forward * 1000 * 2_097_152 == config.budget_flops
-    assert find("olmo-1b", "main").tokens_at(1) == 4_194_304
+    assert find("olmo-1b", "step1000").tokens_at(1000) == 4_194_304_000
+    last = find("olmo-1b", "main")  # of which the branch tells no step
+    assert last.steps == 0
+    assert last.tokens_at(0) is last.flops(0) is last.budget_flops is None
+    assert find("pythia-70m", "main").tokens_at(143_000) == 299_892_736_000
     unknown = find("gpt2", "main")
     assert unknown.tokens_at(1) is unknown.flops(1) is unknown.budget_flops is None
 
@@ -112,6 +125,8 @@ def test_more_revisions_extend_a_trial(listed: Callable[..., None]) -> None:
     first, second = find("pythia-70m", "step0"), find("pythia-70m", "step1", "step2")
     assert first.trial_id == second.trial_id != find("pythia-160m", "step0").trial_id
     merged = second.with_revisions_of(first)
+    assert second.beside(first).path == [0, 1]
+    assert second.beside(first).trial_id == second.trial_id
     assert merged.checkpoint_steps == [0, 1]
     assert [one.step for one in merged.revisions] == [0, 1, 2]
     assert trial_from_json(merged.to_json()) == merged
@@ -148,7 +163,11 @@ def test_branches_are_asked_once_and_offline_are_the_caches(repository: Hub, mon
     models.fetch_weights(models.find("lab/tiny", "step1"))
     published._listed.cache_clear()
     monkeypatch.setattr(hub, "is_offline", lambda: True)
-    assert [one.name for one in find("lab/tiny", "all").revisions] == ["step1"]
+    assert [one.name for one in find("lab/tiny", "step1").revisions] == ["step1"]
+    with pytest.raises(ValueError, match="step0: lab/tiny: is not in the cache"):
+        find("lab/tiny", "step0")
+    with pytest.raises(hub.HubError, match="name those in the cache"):
+        find("lab/tiny", "all")
 
 
 def test_an_unreachable_hub_is_explained(repository: Hub) -> None:
@@ -161,7 +180,7 @@ def test_fetching_makes_whole_checkpoints_and_leaves_no_download(repository: Hub
     config, trial, waited = find("lab/tiny", "all"), Folder.open(tmp_path / "trial"), []
     published.fetch_checkpoints(config, trial, [0, 2], lambda: waited.append(checkpoint.committed_steps(trial)))
     assert waited == [[], [0]]
-    assert not (hub.cache() / "toposweep" / config.trial_id).exists()
+    assert not list((hub.cache() / "toposweep").iterdir())
     assert not (hub.cache() / "models--lab--tiny" / "snapshots" / config.at(2).commit).exists()
     for step in (0, 2):
         expected = models.start(models.find("lab/tiny", f"step{step}"), init_seed=0, device="cpu")

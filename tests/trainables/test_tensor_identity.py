@@ -8,7 +8,7 @@ import torch
 from trainables import models, tensor_identity
 from trainables.config import ModelConfig, PublishedConfig, Revision
 from trainables.storage import Folder
-from trainables.tensor_identity import Fault, compared
+from trainables.tensor_identity import FROZEN_AT, Fault, compared
 
 NAMES = ("embed", "a", "b", "c")
 FRESH = map(str, itertools.count())
@@ -50,9 +50,17 @@ def test_a_shard_of_the_final_model_in_earlier_steps_is_mixed() -> None:
 
 
 def test_a_matrix_that_was_frozen_in_training_tells_nothing() -> None:
-    assert compared({step: matrices(embed="positions") for step in (0, 1, 2)}) == {}
+    steps = range(FROZEN_AT)
+    assert compared({step: matrices(embed="positions") for step in steps}) == {}
     first = matrices(embed="positions")
-    assert compared({0: first, 1: dict(first), 2: matrices(embed="positions")})[0].kind == "identical"
+    found = compared({step: dict(first) if step < 2 else matrices(embed="positions") for step in steps})
+    assert {step: fault.kind for step, fault in found.items()} == {0: "identical", 1: "identical"}
+
+
+def test_few_steps_that_all_share_a_shard_are_mixed() -> None:
+    """Those that one would choose to look at pythia-12b's."""
+    found = compared({step: matrices(embed="final") for step in (50_000, 58_000, 143_000)})
+    assert {step: fault.kind for step, fault in found.items()} == {50_000: "mixed", 58_000: "mixed"}
 
 
 @pytest.fixture
