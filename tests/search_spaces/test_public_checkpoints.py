@@ -142,26 +142,19 @@ def test_a_new_metric_fetches_again_what_was_released(copy: Path, repository: Hu
     kept = after[after["metric"] != "parameter_norm"].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, before, check_dtype=False)  # 2 and 16 are no neighbours
     assert checkpoint.committed_steps(trial_of(copy)) == []
+    shutil.rmtree(Path(trial_of(copy).path) / "traces")  # then they are fetched for their traces alone
     assert run(copy, "metrics=held_out,linear_cka,weight_trajectory_dimension") == 0
+    assert checkpoint.committed_steps(trial_of(copy)) == []
     after = pd.read_parquet(copy / "results.parquet")
     path = after[after["metric"] == "weight_trajectory_dimension"]
     assert (path["step"].tolist(), path["fault"].tolist()) == ([32], ["identical"])
     assert "5 different snapshots" in path["reason"].item()  # of 7, of which two pairs are alike
 
 
-def test_a_trace_alone_is_made_where_a_trajectory_needs_it(copy: Path, repository: Hub) -> None:
-    """All checkpoints are measured, their weights gone, and nothing was kept of them for pairs and trajectories."""
-    shutil.rmtree(Path(trial_of(copy).path) / "traces")
-    assert run(copy, "metrics=held_out,weight_trajectory_dimension") == 0
-    frame = pd.read_parquet(copy / "results.parquet")
-    assert (frame["metric"] == "weight_trajectory_dimension").sum() == 1
-    assert checkpoint.committed_steps(trial_of(copy)) == []
-
-
 def test_a_checkpoint_that_cannot_be_observed_makes_room_all_the_same(
     copy: Path, repository: Hub, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What fails is named, fetched again by the next run, and stops nothing."""
+    """What fails is named, stops nothing, and is to be fetched again by the next run."""
     store = Store.existing(str(copy))
     (trial_id,) = store.trial_ids()
     for name in ("measurements", "traces"):
@@ -174,9 +167,7 @@ def test_a_checkpoint_that_cannot_be_observed_makes_room_all_the_same(
     assert checkpoint.committed_steps(trial_of(copy)) == []
     part.write_bytes(whole)
     assert sweep.main(["status", str(copy)]) == 1
-    assert "held_out (failed) x 7" in capsys.readouterr().out
-    assert run(copy, METRICS) == 0
-    assert sweep.main(["status", str(copy)]) == 0
+    assert "held_out (failed) x 7" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_moved_branch_is_refused(copy: Path, repository: Hub, capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,6 +167,11 @@ def test_it_is_said_how_numbers_were_found(served: Hub, subject: Make) -> None:
 
     said = about("mrpc", subject(limit=4, num_fewshot=1))
     assert said.pop("data").startswith("nyu-mll/glue mrpc at ")
+    others = (
+        about("mrpc", subject(limit=3, num_fewshot=1))["data_sha256"],
+        about("mrpc", subject(limit=4))["data_sha256"],
+    )
+    assert others[0] != said.pop("data_sha256") == others[1]  # of the items, whatever is asked of them
     assert said == {
         "lm_eval": lm_eval.__version__,
         "task_version": "1.0",
