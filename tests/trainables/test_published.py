@@ -242,3 +242,15 @@ def test_of_a_hub_that_went_away_few_are_tried(
     config = find("lab/tiny", "all")
     with repository.down(), pytest.raises(ValueError, match=r"3 revisions could not be fetched: step0: .*; step2: "):
         published.fetch_checkpoints(config, Folder.open(tmp_path / "trial"), range(7), lambda: None)
+
+
+def test_an_attempt_after_a_killed_one_makes_nothing_again_that_was_measured_and_let_go(
+    repository: Hub, tmp_path: Path
+) -> None:
+    config, trial = find("lab/tiny", "all"), Folder.open(tmp_path / "trial")
+    published.fetch_checkpoints(config, trial, [0, 1], lambda: None)
+    checkpoint.release(trial, 0)
+    sent = repository.sent
+    published.fetch_checkpoints(config, trial, [0, 1], lambda: None)
+    assert repository.sent == sent
+    assert checkpoint.committed_steps(trial) == [1]
