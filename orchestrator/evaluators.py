@@ -235,5 +235,6 @@ class EvaluatorPool:
         lacking = [name for one in missing(self.store, [request]) for name in one.metrics]
         failed = [unmeasured(name, "failed", reason) | other for name in lacking]
         with contextlib.suppress(OSError):  # where the store cannot be written, the message says so all the same
-            self.store.add_measurements(request.trial_id, request.step, failed)
+            if failed:
+                self.store.add_measurements(request.trial_id, request.step, failed)
         return failed
