@@ -55,12 +55,7 @@ def figures(measured: pd.DataFrame, final: pd.DataFrame) -> list[Figure]:
                 lambda axes: _draw_all_layers(axes, measured, final, present, _draw_layers),
                 columns=len(present),
             ),
-            figure(
-                "Topology through training, step by layer",
-                "Trials of the largest budget of the first model, mean over seeds; logarithmic colours.",
-                lambda axes: _draw_each(_draw_heat, axes, measured, final, present),
-                columns=len(present),
-            ),
+            _step_by_layer("Trials of the largest budget of the first model", measured, final, present),
         ]
     return figures
 
@@ -88,14 +83,18 @@ def _of_published(measured: pd.DataFrame, final: pd.DataFrame) -> list[Figure]:
                 lambda axes: _draw_all_layers(axes, drawn, final, present, _draw_through(along)),
                 columns=len(present),
             ),
-            figure(
-                "Topology through training, step by layer",
-                "First model, mean over seeds; logarithmic colours. Steps in red have a fault.",
-                lambda axes: _draw_each(_draw_heat, axes, measured, final, present),
-                columns=len(present),
-            ),
+            _step_by_layer("First model; steps in red have a fault", measured, final, present),
         ]
     return found
+
+
+def _step_by_layer(what: str, measured: pd.DataFrame, final: pd.DataFrame, names: list[str]) -> Figure:
+    return figure(
+        "Topology through training, step by layer",
+        f"{what}; the mean over seeds, in logarithmic colours.",
+        lambda axes: _draw_each(_draw_heat, axes, measured, final, names),
+        columns=len(names),
+    )
 
 
 def figure(title: str, caption: str, draw: Callable[[list[Axes]], object], *, columns: int) -> Figure:

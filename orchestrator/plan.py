@@ -187,7 +187,7 @@ def _plan_published(
     lacking = _lacking(config, names, pairs, prescribed, store)
     trial = PlannedTrial(config, "done", "fetched and measured", config.steps, steps, tuple(lacking))
     unmade = set(prescribed).difference(released_steps(folder))  # or cut off before their weights were whole
-    unmade |= {step for step in prescribed if not tensor_identity.is_recorded(folder, step)}
+    unmade |= set(prescribed) - tensor_identity.recorded_steps(folder)
     later = metrics.of_kind(("pair", "trajectory"), names)
     gone = set(prescribed).difference(store.observable_steps(config.trial_id)) if later else set()
     to_fetch = sorted({*trial.to_make, *unmade, *gone}.difference(steps))

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import metrics
@@ -94,9 +93,11 @@ def missing(store: Store, wanted: Iterable[Request], answered: Collection[str] =
     a status that is not ``answered``, or whose diagrams are gone. Each checkpoint's file is read once, and none where
     there is none."""
     found = []
-    for trial_id, of_trial in groupby(sorted(wanted, key=lambda one: one.checkpoint), key=lambda one: one.trial_id):
+    for trial_id, of_trial in itertools.groupby(
+        sorted(wanted, key=lambda one: one.checkpoint), key=lambda one: one.trial_id
+    ):
         measured = set(store.measured_steps(trial_id))
-        for step, requests in groupby(of_trial, key=lambda one: one.step):
+        for step, requests in itertools.groupby(of_trial, key=lambda one: one.step):
             have = store.read_measurements(trial_id, step) if step in measured else {}
             for request in requests:
                 names = tuple(n for n in request.metrics if not _is_answered(store, request, n, have, answered))

@@ -9,6 +9,8 @@ trials/<trial>/trial.json           the trial's config
                traces/      what is kept of each checkpoint for pairs and trajectories (metrics.trace)
                measurements/step-00000128.json      of the checkpoint, its pairs, and the trajectory that ends there
                diagrams/persistent_homology@3/step-00000128.parquet
+               items/mrpc@1/step-00000128.parquet   what an evaluation found of each item, if asked to
+               tensors/step-00001000.json           hashes of a published checkpoint's matrices
                error.log
 results.parquet  report.html  tensorboard/              made from the above
 ../tokens/<fingerprint>/            token store (trainables.token_store), shared with the stores beside this one

@@ -7,6 +7,7 @@ alike. Vectors do not count: layer norms and biases are often still as they were
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,8 +43,9 @@ def record(trial: Folder, step: int, revision: Revision, model: PreTrainedModel)
     (trial / TENSORS).write_json(f"{step_name(step)}.json", {**about, "matrices": hashes})
 
 
-def is_recorded(trial: Folder, step: int) -> bool:
-    return (trial / TENSORS).exists(f"{step_name(step)}.json")
+def recorded_steps(trial: Folder) -> set[int]:
+    """One listing, however many there are: on an object store each question is a request."""
+    return {int(name[5:13]) for name in (trial / TENSORS).names() if re.fullmatch(r"step-\d{8}\.json", name)}
 
 
 def faults(trial: Folder, config: PublishedConfig) -> dict[int, Fault]:

@@ -75,9 +75,9 @@ def test_recorded_hashes_tell_what_was_planted_in_real_weights(config: Published
         for name, weight in model.named_parameters():
             if name.endswith("bias"):  # vectors do not count, whether they have changed or not
                 torch.nn.init.constant_(weight, step)
-        assert not tensor_identity.is_recorded(folder, step)
+        assert step not in tensor_identity.recorded_steps(folder)
         tensor_identity.record(folder, step, config.at(step), model)
-        assert tensor_identity.is_recorded(folder, step)
+        assert step in tensor_identity.recorded_steps(folder)
     found = tensor_identity.faults(folder, config)
     assert {step: fault.kind for step, fault in found.items()} == {0: "identical", 1: "identical", 4: "missing"}
     assert "step4" in found[4].reason
