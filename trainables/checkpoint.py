@@ -3,7 +3,8 @@
 ``checkpoints/step-00000128/`` holds ``config.json`` and ``model.safetensors``; ``training_state/step-00000128/`` holds
 the optimizer's moments and the RNG. They are apart because weights are kept and training states soon go. Learning rate
 and data position are functions of the step and need no state. No pickle anywhere. Of a checkpoint whose weights were
-deleted on purpose ``released.json`` stays.
+deleted on purpose ``released.json`` stays. A trial that is asked to stop between two checkpoints saves weights and
+state together under ``interim/``: to go on from, never measured, and gone with the next checkpoint.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-CHECKPOINTS, TRAINING_STATE = "checkpoints", "training_state"
-WEIGHTS, RELEASED = "model.safetensors", "released.json"
+CHECKPOINTS, TRAINING_STATE, INTERIM = "checkpoints", "training_state", "interim"
+WEIGHTS, STATE, RELEASED = "model.safetensors", "state.safetensors", "released.json"
 KEPT_TRAINING_STATES = 2  # the newest, and one to fall back on should it be damaged
 
 
@@ -31,6 +32,12 @@ def step_name(step: int) -> str:
 def committed_steps(trial: Folder, kind: str = CHECKPOINTS) -> list[int]:
     """Steps of the committed folders of ``kind``, ascending. One that was cut off while written is not listed."""
     return [step for step in _steps(trial, kind) if (trial / kind / step_name(step)).is_committed()]
+
+
+def damaged_steps(trial: Folder) -> list[int]:
+    """Steps of the checkpoints that were set aside, or cut off while written, ascending."""
+    known = {*committed_steps(trial), *released_steps(trial)}
+    return [step for step in _steps(trial, CHECKPOINTS) if step not in known]
 
 
 def released_steps(trial: Folder) -> list[int]:
@@ -46,14 +53,14 @@ def _steps(trial: Folder, kind: str) -> list[int]:
 def resumable_steps(trial: Folder, prescribed: Iterable[int]) -> list[int]:
     """Steps with weights and training state, ascending, before which no ``prescribed`` checkpoint is missing.
 
-    Training goes on from one of these: from a later step it would never make the missing one again. A released
-    checkpoint was made and is not missing.
+    An interim one is as good. Training goes on from one of these: from a later step it would never make the missing one
+    again. A released checkpoint was made and is not missing.
     """
     have = set(committed_steps(trial))
     made = have.union(released_steps(trial))
     missing = min((step for step in prescribed if step not in made), default=None)
-    states = committed_steps(trial, TRAINING_STATE)
-    return [step for step in states if step in have and (missing is None or step < missing)]
+    whole = {*have.intersection(committed_steps(trial, TRAINING_STATE)), *committed_steps(trial, INTERIM)}
+    return sorted(step for step in whole if missing is None or step < missing)
 
 
 def set_aside(trial: Folder, step: int) -> None:
@@ -96,8 +103,33 @@ def save(
 ) -> None:
     """Commit the training state, then the weights, then drop training states that nothing needs any more.
 
-    keep_states: drop none.
+    keep_states: drop none of a checkpoint.
     """
+    (trial / TRAINING_STATE / step_name(step)).commit([(STATE, _state_bytes(optimizer))], step=step)
+    save_weights(trial, step, model)
+    (trial / INTERIM).delete()
+    if not keep_states:
+        drop_training_states(trial)
+
+
+def save_interim(
+    trial: Folder, step: int, model: PreTrainedModel, optimizer: torch.optim.Optimizer, recent: torch.Tensor
+) -> None:
+    """Commit weights and training state between two checkpoints; of earlier ones of this kind none stays.
+
+    recent: sum and number of the losses since the checkpoint before, (2,), float64.
+    """
+    from safetensors.torch import save as to_bytes
+
+    weights = to_bytes(models.weights_of(model), metadata={"format": "pt"})
+    files = [(STATE, _state_bytes(optimizer, recent=recent.cpu())), (WEIGHTS, weights)]
+    (trial / INTERIM / step_name(step)).commit(files, step=step)
+    for name in (trial / INTERIM).names():
+        if name != step_name(step):
+            (trial / INTERIM / name).delete()
+
+
+def _state_bytes(optimizer: torch.optim.Optimizer, **more: torch.Tensor) -> bytes:
     import torch
     from safetensors.torch import save as to_bytes
 
@@ -106,11 +138,7 @@ def save(
         for index, values in optimizer.state_dict()["state"].items()
         for key, value in values.items()
     }
-    state["rng"] = torch.get_rng_state()
-    (trial / TRAINING_STATE / step_name(step)).commit([("state.safetensors", to_bytes(state))], step=step)
-    save_weights(trial, step, model)
-    if not keep_states:
-        drop_training_states(trial)
+    return to_bytes(state | {"rng": torch.get_rng_state()} | more)
 
 
 def save_weights(trial: Folder, step: int, model: PreTrainedModel) -> None:
@@ -133,25 +161,35 @@ def drop_training_states(trial: Folder) -> None:
 
 def load_weights(trial: Folder, step: int) -> dict[str, torch.Tensor]:
     """The state dict at ``step``. Raises FileNotFoundError, CorruptFileError."""
-    from safetensors.torch import load
-
-    return load((trial / CHECKPOINTS / step_name(step)).read_committed(WEIGHTS))
+    return _load(trial / CHECKPOINTS / step_name(step), WEIGHTS)
 
 
 def resume(
-    trial: Folder, prescribed: Iterable[int], model: PreTrainedModel, optimizer: torch.optim.Optimizer
+    trial: Folder,
+    prescribed: Iterable[int],
+    model: PreTrainedModel,
+    optimizer: torch.optim.Optimizer,
+    recent: torch.Tensor,
 ) -> int | None:
-    """Load the newest of the :func:`resumable_steps` that is whole; its step, or None where there is none."""
+    """Load the newest of the :func:`resumable_steps` that is whole; its step, or None where there is none.
+
+    recent: as of :func:`save_interim`, filled in.
+    """
     for step in reversed(resumable_steps(trial, prescribed)):
+        interim = (trial / INTERIM / step_name(step)).is_committed()
+        kinds = (INTERIM, INTERIM) if interim else (TRAINING_STATE, CHECKPOINTS)
         try:
-            state = _load_training_state(trial, step)
-            weights = load_weights(trial, step)
+            state, weights = (
+                _load(trial / kind / step_name(step), name) for kind, name in zip(kinds, (STATE, WEIGHTS), strict=True)
+            )
         except (CorruptFileError, FileNotFoundError):
             continue  # an older one gives the same numbers, later
         import torch
 
         models.load(model, weights, f"{trial}, step {step}")
         torch.set_rng_state(state.pop("rng"))
+        if interim:
+            recent.copy_(state.pop("recent"))
         saved: dict[int, dict[str, Any]] = {}
         for key, value in state.items():
             index, name = key.split(".", 1)
@@ -161,7 +199,7 @@ def resume(
     return None
 
 
-def _load_training_state(trial: Folder, step: int) -> dict[str, torch.Tensor]:
+def _load(folder: Folder, name: str) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
-    return load((trial / TRAINING_STATE / step_name(step)).read_committed("state.safetensors"))
+    return load(folder.read_committed(name))

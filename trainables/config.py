@@ -78,6 +78,8 @@ class TrialConfig:
     workers: int
     seed: int  # the label under which the trial is compared; its effect is in init_seed and data_seed
     checkpoint_every: int
+    deterministic: bool = False  # on GPUs, too
+    early_stop: tuple[str, ...] = ()  # trainables.stopping.Rule
 
     @property
     def flops_per_token(self) -> int:
@@ -120,7 +122,9 @@ class TrialConfig:
     def trial_id(self) -> str:
         """A readable slug and a hash of every field that changes the trial's numbers."""
         identity = dataclasses.asdict(self) | {"loop_version": LOOP_VERSION}
-        del identity["checkpoint_every"], identity["seed"], identity["model"]["source"]
+        del identity["checkpoint_every"], identity["seed"], identity["model"]["source"], identity["early_stop"]
+        if not self.deterministic:  # as before there was a choice
+            del identity["deterministic"]
         seeds = f"s{self.init_seed}" if self.init_seed == self.data_seed else f"i{self.init_seed}d{self.data_seed}"
         return f"{_slug(self.model.name)}-{self.budget}-{seeds}-{sha256(canonical_json(identity))[:8]}"
 
@@ -135,6 +139,7 @@ class TrialConfig:
                 "model": ModelConfig(**data["model"]),
                 "budget": Budget(**data["budget"]),
                 "optimization": Optimization(**data["optimization"]),
+                "early_stop": tuple(data.get("early_stop", ())),
             }
         )
 

@@ -6,6 +6,11 @@ It runs unchanged in Ray Train's local mode, as a worker of a distributed group 
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import distributed
@@ -15,19 +20,68 @@ from trainables import checkpoint, models
 from trainables.config import TrialConfig
 from trainables.schedules import checkpoint_steps, learning_rate
 from trainables.step_log import StepLog, TrainingDivergedError
+from trainables.stopping import StoppedEarlyError, TrainingInterruptedError, broken
 from trainables.storage import Folder
 from trainables.token_store import TokenStore
 
 # Shapes: B sequences of this rank's batch, T tokens, V vocabulary.
+AGREE_EVERY = 16  # steps: ranks stop together, and asking each other waits for the device
 
 
-def pretrain(config: TrialConfig, trial: Folder, tokens: TokenStore, *, keep_states: bool = False) -> int:
+@dataclass
+class _Records:
+    """What rank 0 writes of a trial. recent: sum and number of the losses since the checkpoint before."""
+
+    trial: Folder
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    log: StepLog
+    keep_states: bool
+
+    def checkpoint(self, step: int) -> None:
+        self.log.flush()
+        _require_finite(self.model, step)
+        checkpoint.save(self.trial, step, self.model, self.optimizer, keep_states=self.keep_states)
+
+    def interim(self, step: int, recent: torch.Tensor) -> None:
+        self.log.flush()
+        _require_finite(self.model, step)
+        checkpoint.save_interim(self.trial, step, self.model, self.optimizer, recent)
+
+
+def pretrain(
+    config: TrialConfig,
+    trial: Folder,
+    tokens: TokenStore,
+    *,
+    keep_states: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> int:
     """Train to the end of the budget; the number of steps done. ``keep_states``: of every checkpoint, not the newest.
 
     Goes on from the newest whole checkpoint in ``trial`` before which none is missing. Every rank of a distributed
-    group calls it; rank 0 writes. Weights are a pure function of ``config`` on one kind of hardware. Raises
-    TrainingDivergedError, and ValueError where the token store is too small.
+    group calls it; rank 0 writes. Weights are a pure function of ``config`` on one kind of hardware. ``stop`` is asked
+    after each step. Raises TrainingDivergedError; TrainingInterruptedError, with everything saved, once ``stop`` says
+    so; StoppedEarlyError by the rules of ``config``; and ValueError where the token store is too small.
     """
+    with _algorithms(config.deterministic):
+        return _train(config, trial, tokens, keep_states, stop)
+
+
+@contextlib.contextmanager
+def _algorithms(deterministic: bool) -> Iterator[None]:
+    """On CPUs PyTorch's default kernels are deterministic; on GPUs those of attention's gradient are not."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it PyTorch refuses matrix products
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _train(config: TrialConfig, trial: Folder, tokens: TokenStore, keep_states: bool, stop: Callable[[], bool]) -> int:
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.init_seed)
@@ -35,26 +89,48 @@ def pretrain(config: TrialConfig, trial: Folder, tokens: TokenStore, *, keep_sta
     model = models.start(config.model, init_seed=config.init_seed, device=str(device))
     optimizer = _adamw(model, config)
     keep = set(checkpoint_steps(config.optimization, config.steps, config.checkpoint_every))
-    start = checkpoint.resume(trial, keep, model, optimizer)
+    recent = torch.zeros(2, dtype=torch.float64, device=device)  # sum and number of losses since a checkpoint
+    start = checkpoint.resume(trial, keep, model, optimizer, recent)
     replica = DistributedDataParallel(model) if world > 1 else model
-    log = StepLog(trial, start or 0, config.tokens_per_step) if rank == 0 else None
-    if start is None and rank == 0:
-        checkpoint.save(trial, 0, model, optimizer, keep_states=keep_states)
+    records = None
+    if rank == 0:
+        log = StepLog(trial, start or 0, config.tokens_per_step)
+        records = _Records(trial, model, optimizer, log, keep_states)
+    if start is None and records:
+        records.checkpoint(0)
     for step in range(start or 0, config.steps):
         rate = learning_rate(config.optimization, step, config.steps)
         loss, grad_norm = _step(replica, optimizer, _batch(config, tokens, step, rank, world, device), rate, config)
         if world > 1:
             distributed.all_reduce(loss, distributed.ReduceOp.SUM)
             loss /= world
+        recent += torch.stack([loss, torch.ones_like(loss)])
         done = step + 1
-        if log:
-            log.add(done, rate, loss, grad_norm)
-            if done in keep or log.due:
-                log.flush()
-            if done in keep:
-                _require_finite(model, done)
-                checkpoint.save(trial, done, model, optimizer, keep_states=keep_states)
+        if records:
+            records.log.add(done, rate, loss, grad_norm)
+            if records.log.due:
+                records.log.flush()
+        if done in keep:
+            if records:
+                records.checkpoint(done)
+            if done < config.steps and config.early_stop and (why := broken(config.early_stop, done, recent.tolist())):
+                raise StoppedEarlyError(why)
+            recent.zero_()
+        if done < config.steps and _is_asked(stop, done, world, device):
+            if records and done not in keep:
+                records.interim(done, recent)
+            raise TrainingInterruptedError(f"asked to stop; everything up to step {done} is saved")
     return config.steps
+
+
+def _is_asked(stop: Callable[[], bool], done: int, world: int, device: torch.device) -> bool:
+    if world == 1:
+        return stop()
+    if done % AGREE_EVERY:
+        return False
+    asked = torch.tensor(float(stop()), device=device)
+    distributed.all_reduce(asked)
+    return bool(asked)
 
 
 def _require_finite(model: torch.nn.Module, step: int) -> None:

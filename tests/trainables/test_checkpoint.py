@@ -44,7 +44,7 @@ def test_resumed_training_gives_the_same_bits(tiny_model: ModelConfig, trial: Fo
     train(*straight, steps=3)
     torch.manual_seed(99)
     resumed = fresh(tiny_model, 2)
-    assert checkpoint.resume(trial, [3], *resumed) == 3
+    assert checkpoint.resume(trial, [3], *resumed, torch.zeros(2)) == 3
     train(*resumed, steps=3)
     pairs = zip(straight[0].state_dict().values(), resumed[0].state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
@@ -97,7 +97,7 @@ def test_a_checkpoint_cut_off_while_written_is_not_listed(tiny_model: ModelConfi
 
 def test_no_checkpoint_is_no_resumption(tiny_model: ModelConfig, trial: Folder) -> None:
     assert committed_steps(trial) == []
-    assert checkpoint.resume(trial, [0], *fresh(tiny_model, 1)) is None
+    assert checkpoint.resume(trial, [0], *fresh(tiny_model, 1), torch.zeros(2)) is None
 
 
 @pytest.mark.parametrize("kind", [CHECKPOINTS, TRAINING_STATE])
@@ -109,7 +109,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_older(
     for step in (1, 2):
         checkpoint.save(trial, step, *pair)
     spoil(trial / kind / step_name(2), damage)
-    assert checkpoint.resume(trial, [1, 2], *fresh(tiny_model, 2)) == 1
+    assert checkpoint.resume(trial, [1, 2], *fresh(tiny_model, 2), torch.zeros(2)) == 1
 
 
 def spoil(folder: Folder, damage: str) -> None:
@@ -171,7 +171,7 @@ def test_a_released_checkpoint_leaves_a_marker_and_counts_as_made(tiny_model: Mo
     assert checkpoint.read_release(trial, 1) == {"step": 1, "weights": weights, "why": "keep=last:1"}
     assert (committed_steps(trial), released_steps(trial)) == ([2, 4], [1])
     assert checkpoint.resumable_steps(trial, [1, 2, 4]) == [2, 4]
-    assert checkpoint.resume(trial, [1, 2, 4], *fresh(tiny_model, 2)) == 4
+    assert checkpoint.resume(trial, [1, 2, 4], *fresh(tiny_model, 2), torch.zeros(2)) == 4
     checkpoint.take_back_release(trial, 1)
     assert checkpoint.resumable_steps(trial, [1, 2, 4]) == []
 

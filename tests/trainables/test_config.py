@@ -13,7 +13,7 @@ from trainables.budget import Budget, Unit
 from trainables.config import ModelConfig, Optimization, TrialConfig
 from trainables.storage import canonical_json
 
-LABELS = {"seed", "checkpoint_every", "model.source"}
+LABELS = {"seed", "checkpoint_every", "model.source", "early_stop"}
 
 
 PARTS = {"model": ModelConfig, "budget": Budget, "optimization": Optimization}
@@ -31,7 +31,7 @@ def _changed(config: TrialConfig, path: str) -> TrialConfig:
     *folders, name = path.split(".")
     for folder in folders:
         place = place[folder]
-    other = {"unit": "tokens", "schedule": "wsd"}
+    other = {"unit": "tokens", "schedule": "wsd", "deterministic": True, "early_stop": ["7@100"]}
     old = place[name]
     if isinstance(old, dict):
         place[name] = old | {"attention_bias": False}
@@ -50,6 +50,12 @@ def test_the_id_does_not_change_with(path: str, tiny_config: TrialConfig) -> Non
     changed = _changed(tiny_config, path)
     assert changed != tiny_config
     assert changed.trial_id == tiny_config.trial_id
+
+
+def test_a_record_that_is_older_than_a_choice_is_of_the_default(tiny_config: TrialConfig) -> None:
+    data = tiny_config.to_json()
+    del data["deterministic"], data["early_stop"]
+    assert TrialConfig.from_json(data) == tiny_config
 
 
 def test_equal_trials_have_equal_ids(tiny_config: TrialConfig) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +18,12 @@ import torch
 
 from trainables import checkpoint, models
 from trainables.budget import Budget
-from trainables.checkpoint import CHECKPOINTS, TRAINING_STATE, committed_steps, step_name
+from trainables.checkpoint import CHECKPOINTS, INTERIM, TRAINING_STATE, committed_steps, step_name
 from trainables.config import TrialConfig
 from trainables.pretrain import pretrain
 from trainables.schedules import checkpoint_steps, learning_rate
 from trainables.step_log import TrainingDivergedError, read_segment, segment_starts
+from trainables.stopping import StoppedEarlyError, TrainingInterruptedError
 from trainables.storage import Folder
 from trainables.token_store import TokenStore
 
@@ -247,3 +249,91 @@ def test_wsd_budgets_share_their_weights_up_to_the_decay(
         pretrain(replace(wsd, budget=Budget(float(steps), "steps")), trial, token_store)
     short, long = ((trial / CHECKPOINTS / step_name(16)).read("model.safetensors") for trial in trials)
     assert short == long
+
+
+def stopping_after(count: int) -> Callable[[], bool]:
+    """Says so once it has been asked ``count`` times."""
+    asked = iter(range(1, 10_000))
+    return lambda: next(asked) >= count
+
+
+@pytest.mark.parametrize("steps", [range(1, 24), (5, 6, 7)], ids=["everywhere", "thrice between two checkpoints"])
+def test_a_trial_that_is_asked_to_stop_saves_and_ends_with_the_same_bits_and_log(
+    straight: Path, tiny_config: TrialConfig, token_store: TokenStore, tmp_path: Path, steps: Sequence[int]
+) -> None:
+    done = 0
+    for step in steps:
+        with pytest.raises(TrainingInterruptedError, match=f"everything up to step {step} is saved"):
+            pretrain(tiny_config, Folder.open(tmp_path), token_store, stop=stopping_after(step - done))
+        interim = committed_steps(Folder.open(tmp_path), INTERIM)
+        assert interim == ([] if step in (1, 2, 4, 8, 16, 20) else [step])
+        assert set(committed_steps(Folder.open(tmp_path))) == {0, 1, 2, 4, 8, 16, 20} & set(range(step + 1))
+        done = step
+    pretrain(tiny_config, Folder.open(tmp_path), token_store)
+    assert kept_bytes(tmp_path) == kept_bytes(straight)
+    assert log_of(tmp_path, "step") == list(range(1, 25))
+    assert log_of(tmp_path, "loss") == log_of(straight, "loss")
+
+
+@pytest.mark.parametrize("how", ["lost", "uncommitted", "changed"])
+def test_where_what_was_saved_between_checkpoints_is_damaged_the_checkpoint_before_serves(
+    straight: Path, tiny_config: TrialConfig, token_store: TokenStore, tmp_path: Path, how: str
+) -> None:
+    with pytest.raises(TrainingInterruptedError):
+        pretrain(tiny_config, Folder.open(tmp_path), token_store, stop=stopping_after(13))
+    damage(tmp_path, INTERIM, 13, how)
+    pretrain(tiny_config, Folder.open(tmp_path), token_store)
+    assert kept_bytes(tmp_path) == kept_bytes(straight)
+
+
+def test_asked_to_stop_at_the_last_step_it_is_done(
+    tiny_config: TrialConfig, token_store: TokenStore, tmp_path: Path
+) -> None:
+    assert pretrain(tiny_config, Folder.open(tmp_path), token_store, stop=stopping_after(24)) == 24
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_rule_ends_a_trial_at_its_checkpoint_also_when_it_was_interrupted_before(
+    straight: Path, tiny_config: TrialConfig, token_store: TokenStore, tmp_path: Path, interrupted: bool
+) -> None:
+    """The mean of the losses since the checkpoint before, 9 to 16, of which some are from before the interruption."""
+    losses = np.array(log_of(straight, "loss"))
+    mean = losses[8:16].mean()
+    assert mean < losses[4:8].mean()
+    config = replace(tiny_config, early_stop=(f"{mean + 1e-6}@16", f"{mean - 1e-6}@16"))
+    assert config.trial_id == tiny_config.trial_id
+    if interrupted:
+        with pytest.raises(TrainingInterruptedError):
+            pretrain(config, Folder.open(tmp_path), token_store, stop=stopping_after(11))
+    with pytest.raises(StoppedEarlyError, match=f"{mean - 1e-6}@16: the mean loss of the 8 steps up to 16 is"):
+        pretrain(config, Folder.open(tmp_path), token_store)
+    assert committed_steps(Folder.open(tmp_path)) == [0, 1, 2, 4, 8, 16]
+    name = f"{CHECKPOINTS}/{step_name(16)}/model.safetensors"
+    assert kept_bytes(tmp_path)[name] == kept_bytes(straight)[name]
+
+
+def test_deterministic_algorithms_are_on_while_it_trains_if_asked_for_and_belong_to_the_trial(
+    straight: Path, tiny_config: TrialConfig, token_store: TokenStore, tmp_path: Path
+) -> None:
+    seen: list[bool] = []
+
+    def look() -> bool:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return False
+
+    config = replace(tiny_config, deterministic=True)
+    assert config.trial_id != tiny_config.trial_id
+    pretrain(config, Folder.open(tmp_path), token_store, stop=look)
+    assert seen == [True] * 23
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert kept_bytes(tmp_path) == kept_bytes(straight)  # on CPUs the same kernels
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu_deterministic_algorithms_give_the_same_bits_twice(
+    tiny_config: TrialConfig, token_store: TokenStore, tmp_path: Path
+) -> None:
+    config = replace(tiny_config, deterministic=True)
+    for name in ("one", "two"):
+        pretrain(config, Folder.open(tmp_path / name), token_store)
+    assert kept_bytes(tmp_path / "one") == kept_bytes(tmp_path / "two")
