@@ -116,6 +116,10 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.choices["report"]
     report.add_argument("--beside", metavar="STORE", help="another store to compare with, such as public checkpoints")
     report.add_argument("--by", choices=("tokens", "flops"), default="tokens", help="compare at equal ... [tokens]")
+    command = _command(
+        commands, "verify", _verify, "read every file of a store against its hash, and set aside what is damaged"
+    )
+    command.add_argument("store", metavar="STORE", help="results folder or URI")
     _command(commands, "spaces", _spaces, "list the search spaces")
     return parser
 
@@ -205,8 +209,9 @@ def _summarize(store: Store, console: Console, beside: Beside | None = None) -> 
     if beside and not final.empty:
         console.print(comparison.rich_table(comparison.compare(final, beside), beside))
         console.print(beside.caution, style="yellow", highlight=False, markup=False)
-    for line in results.fault_lines(store):
-        console.print(f"fault    {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    remarks = [f"stopped  {line}" for line in results.stopped_lines(store)]
+    for line in remarks + [f"fault    {line}" for line in results.fault_lines(store)]:
+        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     for label, text in (
         ("results", f"{store.root}/{RESULTS}"),
         ("report", f"{store.root}/{REPORT}"),
@@ -284,6 +289,22 @@ def _status(options: argparse.Namespace) -> int:
     left = sum(trial.action != "done" for trial in planned)
     print(f"{len(planned)} trials: {len(planned) - left} done, {left} left, of which {failed} failed")
     return FAILED if failed else DONE
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from orchestrator import lease
+    from orchestrator.alarm import Alarm
+    from orchestrator.store import Store
+    from orchestrator.verify import verify
+
+    store, alarm = Store.existing(options.store), Alarm()
+    console, found = _console(), 0
+    with alarm.heard(), lease.hold(store.root, alarm), console.status("reading") as status:
+        for damage in verify(store, lambda name: status.update(f"reading {name}")):
+            found += 1
+            print(f"sweep.py: {damage.problem}: {damage.mend}", file=sys.stderr)
+    print(f"{found} damaged files are set aside; run the sweep again" if found else f"{store.uri}: every file is whole")
+    return FAILED if found else DONE
 
 
 def _report(options: argparse.Namespace) -> int:

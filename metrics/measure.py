@@ -99,7 +99,7 @@ class Measurer:
             if isinstance(thing, About):
                 measurement["about"] = dict(thing.details)
             elif isinstance(thing, Items) and self.settings.log_samples:
-                items.keep(one.trial, one.step, metric.key, thing)
+                measurement["items"] = items.keep(one.trial, one.step, metric.key, thing)
         return measurement
 
     def compare(self, first: Checkpoint, second: Checkpoint, names: Iterable[str]) -> list[Measurement]:

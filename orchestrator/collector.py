@@ -15,13 +15,15 @@ from orchestrator.plan import PlannedTrial, others, paired
 from orchestrator.progress import Counts, Display
 from orchestrator.requests import Request, prescribed_steps
 from orchestrator.spec import Sweep
-from orchestrator.store import ERROR_LOG, STATUS, Store
+from orchestrator.store import ERROR_LOG, STATUS, Status, Store
 from orchestrator.tensorboard import TrialBoard
+from orchestrator.trials import pause_s
 from trainables.checkpoint import committed_steps
 from trainables.config import PublishedConfig, Trial
 
 POLL_S = 0.3
 LOOK_AHEAD = 32
+ENDED = ("done", "failed", "stopped")  # one that was interrupted, by a machine that went away, starts again
 
 
 @dataclass
@@ -32,6 +34,7 @@ class _Watched:
     board: TrialBoard
     submitted: set[int] = field(default_factory=set)
     given_up: set[int] = field(default_factory=set)
+    deaths: int = 0
     step: int = 0
     training: bool = True
     in_evaluation: int = 0
@@ -137,14 +140,24 @@ class Collector:
             status = self.store.read_status(trial_id)  # before looking for checkpoints: none comes after the end
             watched.step = watched.board.follow()
             self._submit(watched)
-            if last_round or (status is not None and status.state != "running"):
+            if status is not None and status.deaths != watched.deaths:
+                self._say_died(watched, status)
+            if last_round or (status is not None and status.state in ENDED):
                 self.running.remove(watched)
                 watched.training = False
                 self.ended += 1
-                self.failed += status is None or status.state != "done"
+                self.failed += status is None or status.state not in ("done", "stopped")
         for measured in self.pool.poll(POLL_S):
             self._note(measured)
         self.display.update(self._counts())
+
+    def _say_died(self, watched: _Watched, status: Status) -> None:
+        watched.deaths = status.deaths
+        if status.deaths and status.state == "running":
+            self.display.say(
+                f"{watched.planned.trial_id}: {status.reason}; attempt {status.deaths + 1} of {self.sweep.retries + 1} "
+                f"from step {status.step} in {pause_s(status.deaths):g} s"
+            )
 
     def _find_started(self, everywhere: bool) -> None:
         """Trials start about in order, so looking at the next few finds them; 1,000 waiting ones are not all asked."""
@@ -160,9 +173,9 @@ class Collector:
         self._submit(watched)
         for step in self.store.observable_steps(trial.trial_id) - watched.submitted:  # only its trace is left
             self._observed(trial.config, step)
-        trajectory = requests.trajectory(trial.config, self.sweep.suite)
-        if trial.action == "measure" and trajectory and not self._is_whole(trial.config):
-            self._request(trajectory)  # it never will be, and the evaluator says so
+        for trajectory in (one for one in trial.unmeasured if metrics.of_kind("trajectory", one.metrics)):
+            if trial.action == "measure" and not self._is_whole(trial.config):
+                self._request(trajectory)  # it never will be, and the evaluator says so
         return watched
 
     def _is_whole(self, config: Trial) -> bool:
@@ -268,5 +281,5 @@ class Collector:
             status = self.store.read_status(trial_id)
             if status is not None and status.state == "failed":
                 log = f"{self.store.trial(trial_id)}/{ERROR_LOG}"
-                lines.append(f"{trial_id} failed at step {status.step}: {status.reason} (log: {log})")
+                lines.append(f"{trial_id} failed; its last good step is {status.step}: {status.reason} (log: {log})")
         return lines + failed_lines(self._failed)

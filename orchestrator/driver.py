@@ -5,32 +5,33 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import math
 import os
-import shutil
 import signal
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from orchestrator import disk, evaluation_data, provenance, retention
+from orchestrator import disk, evaluation_data, lease, provenance, ray_watch, retention
 from orchestrator import plan as planning
+from orchestrator.alarm import Alarm
 from orchestrator.collector import Collector
 from orchestrator.evaluators import EVALUATOR_RESOURCE, EvaluatorPool
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import Display, ingestion
 from orchestrator.provenance import usable_cpus
+from orchestrator.scratch import remove_abandoned, scratch_folder
 from orchestrator.spec import SpecError, Sweep
-from orchestrator.store import ERROR_LOG, STATUS, Status, Store
+from orchestrator.store import ERROR_LOG, STATUS, TRIALS, Store
 from orchestrator.tensorboard import write_hparams_header
-from orchestrator.trials import DRIVER_RESOURCE
+from orchestrator.tuning import DRIVER_RESOURCE, tune_trials
 from trainables import ingest, models, packing
-from trainables.checkpoint import committed_steps, take_back_release
+from trainables.checkpoint import take_back_release
 from trainables.config import Trial, TrialConfig
+from trainables.storage import Folder
 
 EVALUATORS_AT_MOST = 4
 
@@ -38,9 +39,29 @@ EVALUATORS_AT_MOST = 4
 def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console: Console) -> list[str]:
     """Do what is left of the sweep; returns what failed, one line each with its log. Nothing left: does nothing.
 
-    Raises SpecError for a sweep that would mix with other results, or input that cannot be read.
+    Raises SpecError for a sweep that would mix with other results, input that cannot be read, or a store on which
+    another driver works; OSError where the store or Ray goes away. KeyboardInterrupt waits until the trials have saved.
     """
     store.refuse_mixing(sweep)
+    sweep.trials()  # raises where there can be none, before anything is written
+    remove_abandoned()
+    alarm = Alarm()
+    with alarm.heard(), lease.hold(store.root, alarm) as held:
+        try:
+            return _run(sweep, space, store, address, console, held)
+        finally:
+            _remove_temporary(store)
+
+
+def _remove_temporary(store: Store) -> None:
+    """What killed processes left half written; young files at the top may be of a report that is being made."""
+    with contextlib.suppress(OSError):  # of a store that has gone away
+        (store.root / TRIALS).remove_temporary()
+        store.root.remove_temporary(older_than_s=60)
+
+
+def _run(sweep: Sweep, space: str, store: Store, address: str | None, console: Console, held: lease.Lease) -> list[str]:
+    store.refuse_mixing(sweep)  # once more: until now another driver could write here
     released = sum(len(retention.settle(store, config, sweep)) for config in sweep.trials())
     planned = planning.plan(sweep, store)
     unavailable, changed = evaluation_data.settle(planned, sweep, store)
@@ -62,9 +83,10 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
     if warning := disk.estimate(planned, sweep, store).warning:
         console.print(warning, style="yellow", highlight=False, markup=False)
     size = (sweep.evaluators or min(EVALUATORS_AT_MOST, usable_cpus())) if sweep.suite else 0
-    with ray_running(address, evaluators=size, distributed=sweep.workers > 1):
-        commits = prepare_data(sweep, store, [trial.config for trial in todo], console)
+    with ray_running(address, evaluators=size, distributed=sweep.workers > 1, alarm=held.alarm):
+        commits = prepare_data(sweep, store, [trial.config for trial in todo], console, held.alarm)
         store.write_sweep(space, sweep, provenance.collect(), commits)
+        store = store.anchored()
         _write_records(planned, store)
         write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
         pool = EvaluatorPool.start(store, sweep, size)
@@ -77,7 +99,7 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
                     for step in {*trial.to_make, *trial.to_fetch}:  # released, and yet something is to be measured
                         take_back_release(store.trial(trial.trial_id), step)
                 collector = Collector(store, sweep, planned, training, pool, display)
-                _train_and_measure(sweep, store, training, collector)
+                _train_and_measure(sweep, store, training, collector, held)
         finally:
             pool.stop()
     _say_released(released + collector.released, sweep, console)
@@ -104,8 +126,11 @@ def longest_first(planned: list[PlannedTrial]) -> list[PlannedTrial]:
 
 
 @contextlib.contextmanager
-def ray_running(address: str | None, *, evaluators: int, distributed: bool) -> Iterator[None]:
-    """A Ray of our own or the cluster at ``address``, until the end; a Ray this process already runs is used."""
+def ray_running(address: str | None, *, evaluators: int, distributed: bool, alarm: Alarm) -> Iterator[None]:
+    """A Ray of our own or the cluster at ``address``, until the end; a Ray this process already runs is used.
+
+    An alarm with RayDiedError goes off where it dies.
+    """
     # Tune's TensorBoard logger imports torch in the driver (2.5 s) and writes what our own writer writes better.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the driver at once; the store has everything
@@ -140,10 +165,8 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool) -> I
     if token.is_file():
         token.chmod(0o600)  # Ray 2.60 writes it readable by everybody
     signal.signal(signal.SIGTERM, on_sigterm)  # ray.init() puts its own there, which ends the driver with 1
-    try:
+    with ray_watch.watching(alarm):
         yield
-    finally:
-        ray.shutdown()
 
 
 def prepare(sweep: Sweep, store: Store, *, address: str | None, console: Console) -> None:
@@ -152,11 +175,15 @@ def prepare(sweep: Sweep, store: Store, *, address: str | None, console: Console
     ready = all(
         packing.prepared(store.tokens(tokens), _needed(tokens, configs)) for tokens in {one.tokens for one in configs}
     )
-    with contextlib.nullcontext() if ready else ray_running(address, evaluators=0, distributed=False):
-        prepare_data(sweep, store, configs, console)
+    alarm = Alarm()
+    running = contextlib.nullcontext() if ready else ray_running(address, evaluators=0, distributed=False, alarm=alarm)
+    with alarm.heard(), running:
+        prepare_data(sweep, store, configs, console, alarm)
 
 
-def prepare_data(sweep: Sweep, store: Store, configs: Sequence[Trial], console: Console) -> dict[str, str | None]:
+def prepare_data(
+    sweep: Sweep, store: Store, configs: Sequence[Trial], console: Console, alarm: Alarm
+) -> dict[str, str | None]:
     """Fetch published weights, and ingest for each token store what the largest budget of ``configs`` needs.
 
     The commits of the data sets, by token store. Raises SpecError, naming file and line, for bad input.
@@ -171,8 +198,12 @@ def prepare_data(sweep: Sweep, store: Store, configs: Sequence[Trial], console: 
         specs = {spec.fingerprint: spec for spec in map(sweep.token_spec, sweep.models())}
         for fingerprint, spec in specs.items():
             needed = _needed(fingerprint, configs)
-            with ingestion(console, needed, spec.seq_len) as progress, local_folder(store) as local:
-                folder = store.tokens(fingerprint)
+            folder = store.tokens(fingerprint)
+            with (
+                _tokens_lease(folder, needed, alarm, say),
+                ingestion(console, needed, spec.seq_len) as progress,
+                local_folder(store) as local,
+            ):
                 tokens = ingest.prepare(
                     spec,
                     folder,
@@ -193,6 +224,25 @@ def prepare_data(sweep: Sweep, store: Store, configs: Sequence[Trial], console: 
     return commits
 
 
+@contextlib.contextmanager
+def _tokens_lease(folder: Folder, blocks: int, alarm: Alarm, say: Callable[[str], None]) -> Iterator[None]:
+    """One sweep at a time makes a token store, which is for all beside it; the others wait, and find it made."""
+    if packing.prepared(folder, blocks):
+        yield
+        return
+
+    said: set[str] = set()
+
+    def waiting(holder: lease.Holder) -> None:
+        if holder.owner not in said:
+            said.add(holder.owner)
+            say(f"{folder}: {holder} is preparing these tokens; waiting for it")
+
+    with lease.hold(folder, alarm, waiting=waiting):
+        folder.remove_temporary()
+        yield
+
+
 def _needed(tokens: str, configs: Sequence[Trial]) -> int:
     """Training blocks that the largest trial of a token store reads."""
     trained = (config for config in configs if isinstance(config, TrialConfig))
@@ -202,11 +252,16 @@ def _needed(tokens: str, configs: Sequence[Trial]) -> int:
 @contextlib.contextmanager
 def local_folder(store: Store) -> Iterator[Path]:
     """Where the embedded corpus is written: beside the token stores, or for a store elsewhere in a scratch folder."""
-    with tempfile.TemporaryDirectory(prefix="toposweep-corpus-") as scratch:
-        yield Path(store.tokens("").path) if store.root.is_local else Path(scratch)
+    if store.root.is_local:
+        yield Path(store.tokens("").path)
+        return
+    with scratch_folder() as scratch:
+        yield scratch
 
 
-def _train_and_measure(sweep: Sweep, store: Store, todo: list[PlannedTrial], collector: Collector) -> None:
+def _train_and_measure(
+    sweep: Sweep, store: Store, todo: list[PlannedTrial], collector: Collector, held: lease.Lease
+) -> None:
     """Tune in this thread, the collector in another; then the collector until all is measured."""
     stop = threading.Event()
     thread = threading.Thread(target=collector.run, args=(stop,), name="collector", daemon=True)
@@ -217,79 +272,30 @@ def _train_and_measure(sweep: Sweep, store: Store, todo: list[PlannedTrial], col
         collector.training_ended()
         while thread.is_alive():
             thread.join(0.2)  # with a limit, so that Ctrl-C is heard
+    except KeyboardInterrupt:
+        if held.alarm.error is None:
+            _save_running(store, sweep, todo, held, collector.display.console)
+        raise
     finally:
         stop.set()
         thread.join()
         collector.close()
 
 
-def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
-    """Run trials through a fresh Tuner (never ``Tuner.restore``) and in the order given."""
-    import ray
-    from ray import tune
+def _save_running(store: Store, sweep: Sweep, todo: list[PlannedTrial], held: lease.Lease, console: Console) -> None:
+    """Have the running trials save where they are, and wait for them as long as the sweep says."""
 
-    from orchestrator.trials import run_trial
+    def running() -> list[str]:
+        statuses = ((trial.trial_id, store.read_status(trial.trial_id)) for trial in todo)
+        return [trial_id for trial_id, status in statuses if status is not None and status.state == "running"]
 
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    cluster = ray.cluster_resources()
-    gpu = cluster.get("GPU", 0) >= 1 and not sweep.checkpoints
-    per_trial = sweep.threads * sweep.workers
-    _require_room(sweep, cluster)
-    if sweep.workers > 1:
-        resources: Any = tune.PlacementGroupFactory([{DRIVER_RESOURCE: 0.01}])
-    else:
-        resources = {"cpu": sweep.threads} | ({"gpu": 1} if gpu else {})
-    # A worker group that finds no place fails after a minute, so no more start than fit.
-    at_once = max(1, int(min(cluster["CPU"] // per_trial, cluster["GPU"] // sweep.workers if gpu else math.inf)))
-    scratch = tempfile.mkdtemp(prefix="toposweep-tune-")
-    try:
-        results = tune.Tuner(
-            tune.with_resources(run_trial, resources),
-            param_space={
-                "trial": tune.grid_search([t.trial_id for t in todo]),
-                "store": store.uri,
-                "gpu": gpu,
-                "keep": sweep.keep,
-                "fetch": {trial.trial_id: trial.to_fetch for trial in todo},
-            },
-            tune_config=tune.TuneConfig(
-                reuse_actors=sweep.workers == 1,
-                max_concurrent_trials=at_once,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=scratch,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=sweep.retries),
-            ),
-        ).fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    unrecorded = None
-    for result in results:
-        if result.error is not None and result.config:
-            try:
-                _record_death(store, result.config["trial"], result.error, sweep.retries)
-            except OSError as error:  # the others are still to be recorded
-                unrecorded = error
-    if unrecorded is not None:
-        raise unrecorded
-
-
-def _require_room(sweep: Sweep, cluster: Mapping[str, float]) -> None:
-    per_trial = sweep.threads * sweep.workers
-    if cluster.get("CPU", 0) < per_trial:
-        raise SpecError(
-            f"threads={sweep.threads} workers={sweep.workers}: a trial needs {per_trial} CPUs, "
-            f"Ray has {cluster.get('CPU', 0):g}"
-        )
-    if sweep.workers > 1 and DRIVER_RESOURCE not in cluster:
-        raise SpecError(f"workers={sweep.workers}: start one Ray node with --resources='{{\"{DRIVER_RESOURCE}\": 1}}'")
-
-
-def _record_death(store: Store, trial_id: str, error: BaseException, retries: int) -> None:
-    """A trial whose process died left no status; give it one, so that it is named and planned again."""
-    last = (str(error).strip().splitlines() or [""])[-1]
-    reason = f"its process died or could not write, {retries + 1} times (killed, out of memory, full disk?): {last}"
-    step = max(committed_steps(store.trial(trial_id)), default=0)
-    store.write_status(trial_id, Status(state="failed", step=step, seconds=0.0, reason=reason))
-    store.trial(trial_id).write(ERROR_LOG, str(error).encode())
+    if sweep.checkpoints or not sweep.grace or not running():
+        return
+    held.ask_to_stop()
+    console.print(
+        f"stopping: {len(running())} running trials save where they are, in at most {sweep.grace:g} s "
+        "(grace=); interrupt again to lose what came after their last checkpoints"
+    )
+    until = time.monotonic() + sweep.grace
+    while running() and time.monotonic() < until:
+        time.sleep(0.2)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +65,7 @@ class Evaluator:
         import torch
 
         torch.set_num_threads(1)
-        self.store = Store.open(store_uri)
+        self.store = Store.open(store_uri).anchored()
         self.settings = settings
         self.measurers: dict[str, Any] = {}
 
@@ -137,15 +138,18 @@ class EvaluatorPool:
     """Hands each request to an idle actor; at most one request is in flight per actor, and per checkpoint, whose file
     an actor reads and writes anew; the rest wait here.
 
-    An actor that dies is started again by Ray and its request repeated; measurements are keyed files, so a repetition
-    changes nothing.
+    An actor that dies is followed by a new one, and its request repeated; measurements are keyed files, so a repetition
+    changes nothing. (Ray would start a killed actor again by itself, but none that got SIGTERM.)
     """
 
     store: Store
+    start_actor: Callable[[], Any]
     actors: list[Any]
     waiting: deque[Request] = field(default_factory=deque)
+    deaths: int = 0
     _idle: list[Any] = field(default_factory=list)
     _running: dict[Any, tuple[Any, Request]] = field(default_factory=dict)
+    _attempts: Counter[Request] = field(default_factory=Counter)
 
     @classmethod
     def start(cls, store: Store, sweep: Sweep, size: int) -> EvaluatorPool:
@@ -159,7 +163,7 @@ class EvaluatorPool:
             size = min(size, gpu_places(sweep, ray.cluster_resources().get("GPU", 0.0)))
         # No CPU of Ray's count: on a small cluster evaluators would take what trials wait for. Their nice level shares.
         needs = {"num_cpus": 0, "num_gpus": sweep.evaluator_gpus, "resources": own}
-        actor = ray.remote(**needs, max_restarts=-1, max_task_retries=ATTEMPTS - 1)(Evaluator)
+        actor = ray.remote(**needs, max_restarts=0)(Evaluator)
         settings = {
             "n_sequences": sweep.probe_sequences,
             "n_points": sweep.probe_points,
@@ -167,8 +171,9 @@ class EvaluatorPool:
             "settings": sweep.evaluation_settings,
             "device": "cuda" if sweep.evaluator_gpus else "cpu",
         }
-        actors = [actor.remote(store.uri, settings) for _ in range(size)]
-        return cls(store, actors, _idle=list(actors))
+        start_actor = functools.partial(actor.remote, store.uri, settings)
+        actors = [start_actor() for _ in range(size)]
+        return cls(store, start_actor, actors, _idle=list(actors))
 
     def stop(self) -> None:
         """End the actors, whatever they are doing: what they have not written is planned again."""
@@ -207,12 +212,18 @@ class EvaluatorPool:
             if not done:
                 return
             actor, request = self._running.pop(done[0])
+            result, alive = self._result(request, done[0])
+            if not alive:
+                self.deaths += 1
+                self.actors.remove(actor)
+                actor = self.start_actor()
+                self.actors.append(actor)
             self._idle.append(actor)
-            yield Measured(
-                request,
-                tuple(self._result(request, done[0])),
-                self.store.measurements_file(request.trial_id, request.step),
-            )
+            if result is None:
+                self.waiting.appendleft(request)
+                continue
+            log = self.store.measurements_file(request.trial_id, request.step)
+            yield Measured(request, tuple(result), log)
 
     def _next(self) -> Request | None:
         busy = {request.checkpoint for _, request in self._running.values()}
@@ -221,20 +232,26 @@ class EvaluatorPool:
             self.waiting.remove(request)
         return request
 
-    def _result(self, request: Request, reference: Any) -> list[dict[str, Any]]:
-        """What the actor measured; where it could not at all, failed measurements that say why, in the store too."""
+    def _result(self, request: Request, reference: Any) -> tuple[list[dict[str, Any]] | None, bool]:
+        """What the actor measured, and whether it is alive. None of a request that is to be repeated; where it could
+        not be measured at all, failed measurements that say why, in the store too."""
         import ray
 
         try:
-            found: list[dict[str, Any]] = ray.get(reference)
-            return found
+            return ray.get(reference), True
         except Exception as error:
+            alive = not isinstance(error, ray.exceptions.RayActorError)
+            self._attempts[request] += 1
+            if not alive and self._attempts[request] < ATTEMPTS:
+                return None, alive
             cause = getattr(error, "cause", None) or error
             reason = f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"
+        if not alive:
+            reason = f"the evaluator died {ATTEMPTS} times while measuring this (killed, out of memory?): {reason}"
         other = {"other": list(request.other)} if request.other else {}
         lacking = [name for one in missing(self.store, [request]) for name in one.metrics]
         failed = [unmeasured(name, "failed", reason) | other for name in lacking]
         with contextlib.suppress(OSError):  # where the store cannot be written, the message says so all the same
             if failed:
                 self.store.add_measurements(request.trial_id, request.step, failed)
-        return failed
+        return failed, alive

@@ -15,7 +15,7 @@ from orchestrator.requests import Request, prescribed_steps
 from orchestrator.spec import Sweep
 from orchestrator.store import Store, measurement_key
 from trainables import tensor_identity
-from trainables.checkpoint import committed_steps, read_release, released_steps, resumable_steps
+from trainables.checkpoint import committed_steps, damaged_steps, read_release, released_steps, resumable_steps
 from trainables.config import PublishedConfig, Trial, TrialConfig
 from trainables.storage import CorruptFileError
 
@@ -149,25 +149,29 @@ def _plan_trial(config: Trial, names: tuple[str, ...], pairs: list[Request], sto
         return _plan_published(config, names, pairs, store)
     folder = store.trial(config.trial_id)
     status = store.read_status(config.trial_id)
-    prescribed = prescribed_steps(config)
+    state = None if status is None else status.state
+    end = status.step if status is not None and state == "stopped" else config.steps
+    prescribed = [step for step in prescribed_steps(config) if step <= end]
     steps = tuple(committed_steps(folder))
-    lacking = _lacking(config, names, pairs, {*steps, *prescribed}, store)
+    lacking = _lacking(config, names, pairs, {*steps, *prescribed}, store, whole=end == config.steps)
     released = set(released_steps(folder))
     unmeasured = tuple(
         one for one in lacking if one.step in steps or not _was_measured_before(store, one, one.step in released)
     )
     trial = PlannedTrial(config, "measure", "", config.steps, steps, unmeasured)
-    lost = trial.to_make
-    if status is not None and status.state == "done" and config.steps in steps and not lost:
+    ended = state in ("done", "stopped")
+    lost = sorted({*trial.to_make, *(damaged_steps(folder) if ended else ())})
+    if status is not None and ended and end in steps and not lost:
         if not unmeasured:
-            return dataclasses.replace(trial, action="done", reason="trained and measured")
+            done = "trained and measured" if state == "done" else f"stopped early and measured: {status.reason}"
+            return dataclasses.replace(trial, action="done", reason=done)
         return dataclasses.replace(trial, reason=_to_measure(store, unmeasured))
-    before_lost = (step for step in resumable_steps(folder, prescribed) if step < min(lost, default=config.steps + 1))
+    before_lost = (step for step in resumable_steps(folder, prescribed) if step < min(lost, default=end + 1))
     from_step = max(before_lost, default=0)
-    if status is not None and status.state == "failed":
+    if status is not None and state == "failed":
         reason = f"failed at step {status.step}: {(status.reason or '').splitlines()[0]}; again from step {from_step}"
-    elif status is not None and status.state == "done":
-        gone = ", ".join(map(str, lost or [config.steps]))
+    elif ended:
+        gone = ", ".join(map(str, lost or [end]))
         reason = f"checkpoints gone or damaged at step {gone}; again from step {from_step}"
     elif steps:
         reason = f"interrupted; goes on from step {from_step}"
@@ -204,10 +208,16 @@ def _plan_published(
 
 
 def _lacking(
-    config: Trial, names: tuple[str, ...], pairs: list[Request], steps: Iterable[int], store: Store
+    config: Trial,
+    names: tuple[str, ...],
+    pairs: list[Request],
+    steps: Iterable[int],
+    store: Store,
+    whole: bool = True,
 ) -> list[Request]:
-    """What the store lacks of a trial's measurements: of the checkpoints at ``steps``, the pairs and the trajectory."""
-    trajectory = requests.trajectory(config, names)
+    """What the store lacks of a trial's measurements: of the checkpoints at ``steps``, the pairs and, of a trial that
+    is whole, the trajectory."""
+    trajectory = requests.trajectory(config, names) if whole else None
     wanted = [requests.of_checkpoint(config, step, names) for step in sorted(steps)]
     return requests.missing(store, [*wanted, *pairs, *([trajectory] if trajectory else [])])
 

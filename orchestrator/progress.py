@@ -72,6 +72,10 @@ class Display:
         if self._bars:
             self._bars.stop()
 
+    def say(self, line: str) -> None:
+        """A line above the bars, for what should not be missed."""
+        self.console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
     def update(self, counts: Counts) -> None:
         now = time.time()
         trials, progress, evaluations = self._texts(counts, now)

@@ -68,7 +68,7 @@ def _failures(store: Store, frame: pd.DataFrame) -> list[str]:
     for trial_id in store.trial_ids():
         status = store.read_status(trial_id)
         if status is not None and status.state == "failed":
-            lines.append(f"{trial_id} failed at step {status.step}: {status.reason}")
+            lines.append(f"{trial_id} failed; its last good step is {status.step}: {status.reason}")
     missing = frame[(frame["status"] != "ok") & (frame["fault"] != "missing")]
     for (metric, status, reason), rows in missing.groupby(["metric", "status", "reason"], dropna=False):
         lines.append(f"{metric}: {status} on {len(rows)} values ({str(reason).strip().splitlines()[-1]})")

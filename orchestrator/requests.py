@@ -90,8 +90,8 @@ def _alike(config: Trial) -> str:
 
 def missing(store: Store, wanted: Iterable[Request], answered: Collection[str] = ANSWERED) -> list[Request]:
     """What of the requests the store lacks, by trial and step: measurements that are absent, of an older version, of
-    a status that is not ``answered``, or whose diagrams are gone. Each checkpoint's file is read once, and none where
-    there is none."""
+    a status that is not ``answered``, or whose diagrams or items are gone. Each checkpoint's file is read once, and
+    none where there is none."""
     found = []
     for trial_id, of_trial in itertools.groupby(
         sorted(wanted, key=lambda one: one.checkpoint), key=lambda one: one.trial_id
@@ -111,4 +111,4 @@ def _is_answered(
     known = have.get(measurement_key(metrics.find(name).key, request.other), {})
     if known.get("of", request.of) != request.of:  # a trajectory that further revisions have extended
         return False
-    return known.get("status") in answered and store.has_diagrams(request.trial_id, request.step, known)
+    return known.get("status") in answered and store.has_kept(request.trial_id, request.step, known)

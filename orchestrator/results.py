@@ -188,6 +188,12 @@ def fault_lines(store: Store) -> list[str]:
     return lines
 
 
+def stopped_lines(store: Store) -> list[str]:
+    """Trials that a rule of ``early_stop`` ended, for people."""
+    ended = ((trial_id, store.read_status(trial_id)) for trial_id in store.trial_ids())
+    return [f"{trial_id} at step {one.step}: {one.reason}" for trial_id, one in ended if one and one.state == "stopped"]
+
+
 def _done(status: Status) -> bool:
     return status.state == "done"
 

@@ -180,7 +180,15 @@ class Sweep:
     evaluators: int = _field(
         0, "free", "actors of the evaluator pool; 0: as many as this machine has cores, at most 4", NOT_NEGATIVE
     )
-    retries: int = _field(2, "free", "how often a trial whose process died is started again", NOT_NEGATIVE)
+    retries: int = _field(
+        2,
+        "free",
+        "how often in a row a trial whose process died without getting further is started again",
+        NOT_NEGATIVE,
+    )
+    grace: float = _field(
+        20.0, "free", "seconds that running trials have to save where they are, on Ctrl-C or SIGTERM", NOT_NEGATIVE
+    )
     keep: str = _field(
         "weights",
         "free",

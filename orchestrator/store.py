@@ -25,7 +25,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from metrics import diagrams, trace
+from metrics import diagrams, items, trace
 from orchestrator.spec import OF_EVALUATIONS, SpecError, Sweep, default_words, fields_by_role
 from trainables.checkpoint import CHECKPOINTS, committed_steps, step_name
 from trainables.config import PublishedConfig, Trial, trial_from_json
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SWEEP, STATUS, TRIAL, ERROR_LOG, MEASUREMENTS = "sweep.json", "status.json", "trial.json", "error.log", "measurements"
 RESULTS, REPORT, TENSORBOARD, TOKENS = "results.parquet", "report.html", "tensorboard", "tokens"
+TRIALS = "trials"
 FORMAT = 2  # of the store; raise it when an older one can no longer be read
 
 
@@ -49,13 +50,18 @@ def measurement_key(metric: str, other: Iterable[Any] | None = None) -> str:
 
 @dataclass(frozen=True)
 class Status:
-    """How a trial's last attempt ended; ``running`` where it has not, also when its process is long gone."""
+    """How a trial's last attempt ended; ``running`` where it has not, also when its process is long gone.
 
-    state: Literal["running", "done", "failed"]
+    interrupted: it was asked to stop, and saved; stopped: by a rule of the sweep's ``early_stop``. step: at the end; of
+    one that runs, where it began. deaths: attempts in a row, before this one, that died without getting further.
+    """
+
+    state: Literal["running", "done", "failed", "interrupted", "stopped"]
     step: int
     seconds: float
     reason: str | None = None
     device: str | None = None
+    deaths: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,14 @@ class Store:
         store = cls.open(uri)
         if not store.root.exists(SWEEP):
             raise SpecError(f"{uri}: not a store, there is no {SWEEP} in it")
-        return store
+        return store.anchored()
+
+    def anchored(self) -> Store:
+        """The same store, in which nothing is written once it has gone away. Raises FileNotFoundError if it has."""
+        return dataclasses.replace(self, root=self.root.anchored(SWEEP))
 
     def trial(self, trial_id: str) -> Folder:
-        return self.root / "trials" / trial_id
+        return self.root / TRIALS / trial_id
 
     def tokens(self, fingerprint: str) -> Folder:
         """A token store. They lie beside the store, so that all sweeps of a folder share what is prepared."""
@@ -92,7 +102,7 @@ class Store:
 
     def trial_ids(self) -> list[str]:
         """Folders with a trial in them, also one whose record is gone; a stray file (macOS leaves them) is not one."""
-        names = (self.root / "trials").names()
+        names = (self.root / TRIALS).names()
         return [name for name in names if self.trial(name).exists(TRIAL) or self.trial(name).exists(CHECKPOINTS)]
 
     def read_trial(self, trial_id: str) -> Trial:
@@ -169,12 +179,12 @@ class Store:
             raise FileNotFoundError(f"{self.trial(trial_id)}: step {step} has no measurement of {metric}")
         return diagrams.read(self.trial(trial_id), step, max(known, key=lambda one: int(one["version"])))
 
-    def has_diagrams(self, trial_id: str, step: int, measurement: Mapping[str, Any]) -> bool:
-        """Whether what a measurement kept is there; also true of one that kept none."""
-        if "diagrams" not in measurement:
-            return True
+    def has_kept(self, trial_id: str, step: int, measurement: Mapping[str, Any]) -> bool:
+        """Whether the files that a measurement kept beside its values are there; also true of one that kept none."""
+        files = {"diagrams": diagrams.file_name, "items": items.file_name}
         key = f"{measurement['metric']}@{measurement['version']}"
-        return self.trial(trial_id).exists(diagrams.file_name(step, key))
+        wanted = (file_name(step, key) for what, file_name in files.items() if what in measurement)
+        return all(map(self.trial(trial_id).exists, wanted))
 
     def read_sweep(self) -> dict[str, Any] | None:
         """``sweep.json``, None for a new store. Raises SpecError for a folder that is not a store, or a damaged one."""

@@ -3,75 +3,141 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import gc
 import os
 import platform
-import tempfile
+import sys
 import time
 import traceback
 from collections.abc import Iterator
 from typing import Any
 
 from orchestrator import retention
+from orchestrator.requests import prescribed_steps
+from orchestrator.scratch import scratch_folder
 from orchestrator.spec import Keep
+from orchestrator.stop import Stop, watching
 from orchestrator.store import ERROR_LOG, Status, Store
-from trainables.checkpoint import committed_steps
-from trainables.config import PublishedConfig, TrialConfig
+from trainables import memory
+from trainables.checkpoint import committed_steps, released_steps, resumable_steps
+from trainables.config import PublishedConfig, Trial, TrialConfig
 from trainables.published import fetch_checkpoints
+from trainables.stopping import StoppedEarlyError, TrainingInterruptedError
 from trainables.token_store import TokenStore
 
 POLL_S = 0.2
 WORKER_DIED = "WorkerHealthCheckFailedError"  # what Ray Train calls it
-DRIVER_RESOURCE = "trial_driver"  # the driver of a distributed trial waits on it, never on the workers' CPUs
+LONGEST_PAUSE_S = 60.0
+DIED = "its process died (killed, out of memory?)"
 
 
 def train_worker(settings: dict[str, Any]) -> None:
     """What each Ray Train worker runs. settings: {"store": URI, "trial": trial id, "keep": the sweep's}."""
-    from trainables.pretrain import pretrain
-
-    store = Store.open(settings["store"])
+    store = Store.open(settings["store"]).anchored()
     config = store.read_trial(settings["trial"])
     assert isinstance(config, TrialConfig), "published models are not trained"
+    with watching(store.root) as stop:
+        _pretrain(config, store, settings, stop)
+
+
+def _pretrain(config: TrialConfig, store: Store, settings: dict[str, Any], stop: Stop) -> None:
+    from trainables.pretrain import pretrain
+
     tokens = TokenStore.open(store.tokens(config.tokens))
-    pretrain(config, store.trial(config.trial_id), tokens, keep_states=Keep.parse(settings["keep"]).what == "all")
+    keep_states = Keep.parse(settings["keep"]).what == "all"
+    pretrain(config, store.trial(config.trial_id), tokens, keep_states=keep_states, stop=stop)
 
 
-def run_trial(settings: dict[str, Any]) -> None:
-    """The Tune trainable. settings as :func:`train_worker`, and "gpu", and "fetch": the steps to fetch of each
-    published model. A failed trial is a status, not an exception:
+def run_trial(settings: dict[str, Any]) -> Status:
+    """One attempt at a trial; how it ended, which is in the store, too. settings: as :func:`train_worker`, and "gpu",
+    "retries", and "fetch": the steps to fetch of each published model.
 
-    its process stays warm for the next trial, and its neighbours never notice.
+    A failed trial is a status, not an exception: its process stays warm for the next trial, and its neighbours never
+    notice. What may go better another time is raised, and Tune starts the trial again: a worker that died, a store that
+    could not be read or written, SIGTERM.
     """
-    from ray import tune
-
-    store = Store.open(settings["store"])
+    store = Store.open(settings["store"]).anchored()
     config = store.read_trial(settings["trial"])
     began = time.time()
-    store.write_status(config.trial_id, Status("running", step=0, seconds=0.0))
-    reason, log = None, ""
-    try:
-        if isinstance(config, PublishedConfig):
-            _fetch(config, store, settings)
-        else:
-            _fit(config, settings)
-    except Exception as error:
-        causes = dict.fromkeys(_causes(error))
-        if any(cause.startswith(WORKER_DIED) for cause in causes):
-            raise  # as when this process dies: Tune starts the trial again, ``retries`` times
-        reason = "; ".join(causes)
-        log = traceback.format_exc()
-    steps = committed_steps(store.trial(config.trial_id))
-    status = Status(
-        state="failed" if reason else "done",
-        step=max(steps, default=0) if reason and isinstance(config, TrialConfig) else config.steps,
-        seconds=time.time() - began,
-        reason=reason,
-        device=_device(),
-    )
+    status = begin(store, config, settings["retries"])
+    if status.state == "failed":
+        return status
+    log = ""
+    with watching(store.root) as stop:
+        stop.wait(pause_s(status.deaths))
+        try:
+            if isinstance(config, PublishedConfig):
+                _fetch(config, store, settings)
+            else:
+                _fit(config, settings)
+            status = dataclasses.replace(status, state="done", step=config.steps)
+        except Exception as error:
+            status = _ended(status, error, config, store, stop)
+            log = traceback.format_exc()
+            if status.state == "running" or (status.state == "interrupted" and not stop.by_driver):
+                with contextlib.suppress(OSError):
+                    store.write_status(config.trial_id, status)
+                raise
+    _free_memory()
+    status = dataclasses.replace(status, seconds=time.time() - began, device=_device())
     store.write_status(config.trial_id, status)  # before the log: on a full disk the smaller file may still fit
-    if reason:
+    if status.state == "failed":
         with contextlib.suppress(OSError):
             store.trial(config.trial_id).write(ERROR_LOG, log.encode())
-    tune.report({"state": status.state, "step": status.step})
+    return status
+
+
+def begin(store: Store, config: Trial, retries: int) -> Status:
+    """Note that an attempt begins. It is a failed one where the last ``retries`` + 1 died without getting any further.
+
+    The driver takes away the status of earlier runs, so that each run has as many attempts.
+    """
+    before, there = store.read_status(config.trial_id), _progress(store, config)
+    status = Status("running", step=there, seconds=0.0)
+    if before is not None and before.state == "running":
+        deaths = before.deaths + 1 if there <= before.step else 1
+        status = dataclasses.replace(status, deaths=deaths, reason=before.reason or DIED)
+        if deaths > retries:
+            reason = f"{status.reason}, {deaths} times without getting further than step {there}"
+            status = dataclasses.replace(status, state="failed", reason=reason)
+    store.write_status(config.trial_id, status)
+    return status
+
+
+def _progress(store: Store, config: Trial) -> int:
+    """Grows as long as attempts get anywhere: the step to go on from, or how many revisions there are."""
+    folder = store.trial(config.trial_id)
+    if isinstance(config, PublishedConfig):
+        return len(committed_steps(folder)) + len(released_steps(folder))
+    return max(resumable_steps(folder, prescribed_steps(config)), default=0)
+
+
+def pause_s(deaths: int) -> float:
+    """How long to wait before an attempt, after so many that got nowhere: 2 s, 4 s, 8 s ..."""
+    return min(LONGEST_PAUSE_S, 2.0**deaths) if deaths else 0.0
+
+
+def _ended(status: Status, error: Exception, config: Trial, store: Store, stop: Stop) -> Status:
+    """The status of an attempt that an exception ended; "running" where another attempt may go better."""
+    roots = list(roots_of(error))
+    reason = "; ".join(dict.fromkeys(map(said, roots)))
+    first = roots[0]
+    if isinstance(first, StoppedEarlyError):
+        last = max(committed_steps(store.trial(config.trial_id)))
+        return dataclasses.replace(status, state="stopped", step=last, reason=str(first))
+    if isinstance(first, TrainingInterruptedError):
+        return dataclasses.replace(status, state="interrupted", reason=None)
+    if any(type(one).__name__ == WORKER_DIED or isinstance(one, OSError) for one in roots):
+        return dataclasses.replace(status, reason=reason)
+    if exhausted := next((one for one in roots if memory.is_exhausted(one)), None):
+        reason = f"out of memory: {memory.advice(config, exhausted)} ({reason})"
+    step = (
+        config.steps
+        if isinstance(config, PublishedConfig)
+        else max(committed_steps(store.trial(config.trial_id)), default=0)
+    )
+    return dataclasses.replace(status, state="failed", step=step, reason=reason)
 
 
 def _fit(config: TrialConfig, settings: dict[str, Any]) -> None:
@@ -81,7 +147,7 @@ def _fit(config: TrialConfig, settings: dict[str, Any]) -> None:
 
     workers = config.workers if config.workers > 1 else 0  # 0: Train's local mode, in this process
     resources = {"CPU": config.threads} | ({"GPU": 1} if settings["gpu"] else {})
-    with tempfile.TemporaryDirectory(prefix="toposweep-train-") as scratch:
+    with scratch_folder() as scratch:
         TorchTrainer(
             train_worker,
             train_loop_config=settings,
@@ -90,7 +156,7 @@ def _fit(config: TrialConfig, settings: dict[str, Any]) -> None:
             ),
             run_config=RunConfig(
                 name=config.trial_id,
-                storage_path=scratch,
+                storage_path=str(scratch),
                 failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),  # Tune retries, boundedly
             ),
         ).fit()
@@ -111,18 +177,30 @@ def _fetch(config: PublishedConfig, store: Store, settings: dict[str, Any]) -> N
     fetch_checkpoints(config, folder, settings["fetch"][config.trial_id], wait_for_room)
 
 
-def _causes(error: BaseException) -> Iterator[str]:
-    """What went wrong at the root, through Ray's wrappers; one line for each failed worker."""
+def roots_of(error: BaseException) -> Iterator[BaseException]:
+    """What went wrong at the root, through Ray's wrappers; one for each failed worker."""
     workers = getattr(error, "worker_failures", None)
     if workers:
         for failure in workers.values():
-            yield from _causes(failure)
+            yield from roots_of(failure)
         return
     inner = getattr(error, "cause", None) or error.__cause__
     if isinstance(inner, BaseException):
-        yield from _causes(inner)
+        yield from roots_of(inner)
     else:
-        yield f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        yield error
+
+
+def said(error: BaseException) -> str:
+    """Its type and the first line of its message."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+
+
+def _free_memory() -> None:
+    """What a trial held, also one that failed, is not for the next one in this process to do without."""
+    gc.collect()
+    if torch := sys.modules.get("torch"):
+        torch.cuda.empty_cache()
 
 
 def _device() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -20,21 +19,12 @@ from orchestrator.provenance import output, usable_cpus
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from preflight.check import Problem
-from trainables.config import PublishedConfig, Trial
+from trainables.config import Trial
+from trainables.memory import FETCHED_FORMULA, FORMULA, PROCESS, available, needed
 from trainables.models import FROM_SCRATCH
 from trainables.tokenizers import BPE
 
 ROOT = Path(__file__).parent.parent
-# Of a worker's process, measured on the CPU and rounded up: 0.5 GB of Python, torch and Ray; per token and layer
-# activations of so many widths; and logits, their softmax and their gradients. gpt2's GELU is of many small operations.
-PROCESS = 600_000_000
-ACTIVATIONS = {"gpt2": 42}
-ACTIVATIONS_OTHERWISE = 18
-LOGITS = 4
-FORMULA = "16 B x parameters + 4 B x tokens of a step x (18 x layers x width, of gpt2 42, + 4 x vocabulary)"
-FETCHED_FORMULA = "12 B x parameters"
-FETCHED = 12
-CGROUPS = ("/sys/fs/cgroup{}/memory.max", "/sys/fs/cgroup/memory{}/memory.limit_in_bytes")
 
 
 def requirements() -> tuple[list[Requirement], str]:
@@ -135,20 +125,6 @@ def memory(sweeps: Sequence[Sweep]) -> str:
     return said
 
 
-def needed(config: Trial) -> int:
-    """Bytes of a worker: weights, gradients and AdamW's moments, and activations and logits of its share of a batch; of
-    what fetches or measures a published model: its file and its weights in float32, twice while they are converted."""
-    model = config.model
-    if isinstance(config, PublishedConfig):
-        return FETCHED * model.n_params_total
-    per_parameter = 16 if config.workers == 1 else 20  # DDP's buckets hold the gradients once more
-    widths = ACTIVATIONS.get(model.architecture, ACTIVATIONS_OTHERWISE)
-    values = (
-        config.tokens_per_step // config.workers * (widths * model.n_layers * model.d_model + LOGITS * model.vocab_size)
-    )
-    return per_parameter * model.n_params_total + 4 * values
-
-
 def gpu_bytes() -> list[int]:
     """The memory of each GPU that this process may use; none where there is none, or nvidia-smi does not answer."""
     listed = output("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits") or ""
@@ -157,18 +133,3 @@ def gpu_bytes() -> list[int]:
     if visible is None:
         return found
     return found[: len([one for one in visible.split(",") if one.strip() not in ("", "-1")])]
-
-
-def available() -> int:
-    """Bytes of memory that are free, within the limit of a container or of a batch job."""
-    try:
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        own = Path("/proc/self/cgroup").read_text().split()
-    except OSError:  # not Linux
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limits = [int(lines["MemAvailable"].split()[0]) * 1024]
-    for pattern in CGROUPS:
-        for group in ("", *(line.rpartition(":")[2] for line in own)):
-            with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
-                limits.append(int(Path(pattern.format(group)).read_text()))
-    return min(limits)

@@ -12,9 +12,9 @@ from typing import Any
 from orchestrator.disk import human
 from preflight.check import Problem
 from preflight.connection import FAITHFUL, existing
-from preflight.machine import available
 from trainables import hub, models
 from trainables.config import ModelConfig
+from trainables.memory import available
 from trainables.models import CONFIG, FROM_SCRATCH, WEIGHTS
 
 SENTENCE = "The quick brown fox jumps over the lazy dog, and the dog does not mind."

@@ -17,12 +17,8 @@ import search_spaces
 import sweep
 from orchestrator.overrides import override
 from orchestrator.plan import plan
-from orchestrator.requests import prescribed_steps
 from orchestrator.store import Status, Store
-from trainables.checkpoint import TRAINING_STATE, committed_steps, load_weights, released_steps
-from trainables.pretrain import pretrain
 from trainables.storage import Folder
-from trainables.token_store import TokenStore
 
 ROOT = Path(__file__).parent.parent
 
@@ -204,25 +200,6 @@ def test_a_terminated_run_exits_130_leaves_no_process_and_goes_on(interrupted: C
     (planned,) = plan(override(search_spaces.find("quickstart")(), settings), store)
     assert planned.action == "train"
     assert planned.from_step >= 16
-
-
-def test_a_run_interrupted_after_checkpoints_were_released_goes_on_and_ends_with_the_same_bits(
-    interrupted: Callable[..., Store], ray_session: None, tmp_path: Path
-) -> None:
-    """As by Ctrl-C, while it trains, measures and deletes."""
-    settings = ["seeds=0", "budgets=500steps", "checkpoint_every=25", "keep=last:1", "metrics=held_out", "batch_size=2"]
-    settings += ["probe_sequences=16", "probe_points=48", "evaluators=1"]
-    store = interrupted(signal.SIGINT, settings, lambda trial: len(released_steps(trial)) > 2)
-    (trial,) = store.trial_ids()
-    (planned,) = plan(override(search_spaces.find("quickstart")(), settings), store)
-    assert (planned.action, planned.from_step) == ("train", committed_steps(store.trial(trial), TRAINING_STATE)[-1])
-    assert planned.from_step > 0
-    assert sweep.main(["run", "quickstart", "--store", store.uri, *settings]) == 0
-    config, plain = store.read_trial(trial), Folder.open(tmp_path / "plain")
-    assert store.measured_steps(trial) == prescribed_steps(config)
-    pretrain(config, plain, TokenStore.open(store.tokens(config.tokens)))
-    mine, theirs = load_weights(store.trial(trial), 500), load_weights(plain, 500)
-    assert all(bool((mine[name] == theirs[name]).all()) for name in theirs)
 
 
 @pytest.mark.parametrize("command", ["status", "report"])

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainables.shards import Document, write_shard
-from trainables.storage import canonical_json, sha256
+from trainables.storage import CorruptFileError, Folder, canonical_json, sha256
 
 LANGUAGE_REFERENCE = "CPython language reference"
 SOURCE = "CPython standard library source"
 DOCSTRINGS = "CPython standard library docstrings"
 SHARDS = 4
+HASHES = ".sha256.json"
 CORPUS_VERSION = 1  # raise it when a change here changes the text
 _NOT_LIBRARY = {"site-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__", "pydoc_data", "ensurepip"}
 
@@ -68,6 +69,15 @@ def separate_docstrings(source: str) -> tuple[str, str]:
     return "\n\n".join(found), "".join(line for index, line in enumerate(lines) if index not in removed)
 
 
+def is_whole(folder: Folder) -> bool:
+    """Whether the shards that :func:`write_shards` wrote are all there and unchanged: 2.8 MB to read."""
+    try:
+        hashes = folder.read_json(HASHES)["shards"]
+        return len(hashes) == SHARDS and all(sha256(folder.read(name)) == digest for name, digest in hashes.items())
+    except (FileNotFoundError, CorruptFileError):
+        return False
+
+
 def write_shards(folder: Path) -> list[Path]:
     """Write the corpus as Pile-format shards ``00.jsonl.zst`` ... in an order that mixes the domains evenly."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,4 +85,5 @@ def write_shards(folder: Path) -> list[Path]:
     paths = [folder / f"{index:02d}.jsonl.zst" for index in range(SHARDS)]
     for index, path in enumerate(paths):
         write_shard(path, ordered[index::SHARDS])
+    Folder.open(folder).write_json(HASHES, {"shards": {path.name: sha256(path.read_bytes()) for path in paths}})
     return paths

@@ -91,7 +91,7 @@ def _tokenizer_json(spec: TokenSpec, shards: Sequence[Shard]) -> str:
 
 def _corpus(spec: TokenSpec, embedded_shards: Path, say: Callable[[str], None]) -> corpora.Corpus:
     if spec.corpus == corpora.EMBEDDED:
-        if len(list(embedded_shards.glob("*.jsonl.zst"))) != embedded.SHARDS:
+        if not embedded.is_whole(Folder.open(embedded_shards)):
             say("writing the embedded corpus (CPython's language reference and standard library) as Pile-format shards")
             embedded.write_shards(embedded_shards)
         return Files(str(embedded_shards))

@@ -7,9 +7,12 @@ publishes an object only when it is complete. A folder of several files counts a
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -65,12 +68,22 @@ def open_binary(uri: str | os.PathLike[str], *, seekable: bool = False) -> Binar
     return place.filesystem.open_input_stream(place.path, compression=None, buffer_size=STREAM_BYTES)
 
 
+def _record(body: dict[str, Any]) -> bytes:
+    record = {**body, "sha256": sha256(canonical_json(body))}
+    return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
 @dataclass(frozen=True)
 class Folder:
-    """A folder, named by a path or a URI; it need not exist yet."""
+    """A folder, named by a path or a URI; it need not exist yet.
+
+    anchor: a local file that must exist for anything to be written here. Where a disk is taken away, its empty mount
+    point stays, or nothing; what is then made anew there is lost to those who look when it is back.
+    """
 
     filesystem: fs.FileSystem
     path: str
+    anchor: str | None = None
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Folder:
@@ -89,7 +102,17 @@ class Folder:
         return cls(filesystem, path.rstrip("/"))
 
     def __truediv__(self, name: str) -> Folder:
-        return Folder(self.filesystem, f"{self.path}/{name}")
+        return Folder(self.filesystem, f"{self.path}/{name}", self.anchor)
+
+    def anchored(self, name: str) -> Folder:
+        """This folder, with a file in it as the anchor. Raises FileNotFoundError where it is a local one and gone."""
+        found = Folder(self.filesystem, self.path, f"{self.path}/{name}" if self.is_local else None)
+        found._require_anchor()
+        return found
+
+    def _require_anchor(self) -> None:
+        if self.anchor is not None and not os.path.exists(self.anchor):
+            raise FileNotFoundError(errno.ENOENT, "has gone, and with it the folder that it is in", self.anchor)
 
     @property
     def is_local(self) -> bool:
@@ -125,6 +148,21 @@ class Folder:
         infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=True))
         return sum(info.size for info in infos if info.type == fs.FileType.File)
 
+    def remove_temporary(self, older_than_s: float = 0.0) -> int:
+        """Delete what writers that were killed left half written, at any depth, and how many files that was.
+
+        Nobody else may be writing here, or nothing that takes longer. An object store has nothing of the kind.
+        """
+        if not self.is_local:
+            return 0
+        count = 0
+        for path in Path(self.path).rglob("*.tmp-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime >= older_than_s:
+                    path.unlink()
+                    count += 1
+        return count
+
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises FileNotFoundError."""
         with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
@@ -133,6 +171,7 @@ class Folder:
     def write(self, name: str, data: bytes) -> None:
         """Write the whole file or nothing; an older file of that name is replaced at once."""
         if self.is_local:
+            self._require_anchor()
             self._write_local(Path(self.path) / name, data)
             return
         path = f"{self.path}/{name}"
@@ -170,8 +209,23 @@ class Folder:
 
     def write_json(self, name: str, body: dict[str, Any]) -> None:
         """Write a record that carries its own sha256, so that :meth:`read_json` notices any change."""
-        record = {**body, "sha256": sha256(canonical_json(body))}
-        self.write(name, json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        self.write(name, _record(body))
+
+    def create_json(self, name: str, body: dict[str, Any]) -> bool:
+        """Write such a record if there is no file of that name; whether it did. Of several that try at once one does;
+        on an object store, which has no such promise, the last one's stays."""
+        if not self.is_local:
+            if self.exists(name):
+                return False
+            self.write_json(name, body)
+            return True
+        Path(self.path).mkdir(parents=True, exist_ok=True)
+        try:
+            with (Path(self.path) / name).open("xb") as stream:
+                stream.write(_record(body))
+        except FileExistsError:
+            return False
+        return True
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A record written by :meth:`write_json`. Raises FileNotFoundError, CorruptFileError."""

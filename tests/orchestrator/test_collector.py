@@ -60,7 +60,7 @@ def test_trials_of_the_sweep_are_brought_to_its_rule_and_those_beside_them_are_l
     sweep = override(Sweep.from_json(body["sweep"]), ["seeds=1", "budgets=12steps", "keep=last:1"])
     mine = plan(sweep, store)
     beside = [paired(config, (), store) for config in others(store, [mine[0].config]) if config.steps == 12]
-    pool = EvaluatorPool(store, actors=[])
+    pool = EvaluatorPool(store, start_actor=object, actors=[])
     with Display(Console(quiet=True)) as display:
         collector = Collector(store, sweep, [*mine, *beside], [], pool, display)
         collector.training_ended()
@@ -78,7 +78,7 @@ def test_weights_that_an_evaluator_may_still_read_stay(store_copy: Path) -> None
     assert body is not None
     sweep = override(Sweep.from_json(body["sweep"]), ["keep=last:1"])
     planned = plan(sweep, store)
-    trial, pool = planned[-1], EvaluatorPool(store, actors=[])
+    trial, pool = planned[-1], EvaluatorPool(store, start_actor=object, actors=[])
     pool.submit(Request(trial.trial_id, 2, ("linear_cka",), (trial.trial_id, 1)))
     with Display(Console(quiet=True)) as display:
         collector = Collector(store, sweep, planned, [], pool, display)

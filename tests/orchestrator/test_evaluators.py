@@ -171,7 +171,7 @@ def test_one_cause_is_one_line_for_each_trial() -> None:
 
 def test_checkpoints_of_requests_that_wait_are_in_use_those_of_pairs_too(store: Store) -> None:
     low, high = store.trial_ids()[:2]
-    pool = EvaluatorPool(store, actors=[])
+    pool = EvaluatorPool(store, start_actor=object, actors=[])
     assert pool.in_use() == set()
     pool.submit(Request(low, 4, NAMES))
     pool.submit(Request(high, 2, ("linear_cka",), (low, 2)))

@@ -51,7 +51,7 @@ def test_names_failures_and_escapes_them(store_copy: Path) -> None:
     store = Store.existing(str(store_copy))
     store.write_status(store.trial_ids()[0], Status("failed", 3, 1.0, "ValueError: <script>alert(1)</script>"))
     report.write(store, results.collect(store))
-    assert "failed at step 3: ValueError: <script>" in " ".join(page(store_copy).text)
+    assert "failed; its last good step is 3: ValueError: <script>" in " ".join(page(store_copy).text)
     assert "script" not in page(store_copy).tags
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator import trials
 from orchestrator.store import Store
-from orchestrator.trials import _causes
+from orchestrator.trials import roots_of, said
 from trainables.checkpoint import CHECKPOINTS, step_name
 from trainables.config import PublishedConfig
 from trainables.storage import Folder
@@ -49,7 +49,7 @@ def chained() -> BaseException:
     ],
 )
 def test_the_reason_is_the_root_cause(error: BaseException, reasons: list[str]) -> None:
-    assert list(_causes(error)) == reasons
+    assert [said(root) for root in roots_of(error)] == reasons
 
 
 def test_fetching_waits_until_there_is_room(
