@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: sweep test lint benchmark clean
+.PHONY: sweep test lint chaos benchmark clean
 
 sweep: .venv/installed
 	$(BIN)/python sweep.py
@@ -14,6 +14,10 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# CHAOS=--quick takes a few minutes, --help says what else there is
+chaos: .venv/installed-test
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 benchmark: .venv/installed-test
 	$(BIN)/python benchmarks/flops.py

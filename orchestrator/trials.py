@@ -73,7 +73,7 @@ def run_trial(settings: dict[str, Any]) -> Status:
                 _fit(config, settings)
             status = dataclasses.replace(status, state="done", step=config.steps)
         except Exception as error:
-            status = _ended(status, error, config, store, stop)
+            status = _ended(status, error, config, store)
             log = traceback.format_exc()
             if status.state == "running" or (status.state == "interrupted" and not stop.by_driver):
                 with contextlib.suppress(OSError):
@@ -118,7 +118,7 @@ def pause_s(deaths: int) -> float:
     return min(LONGEST_PAUSE_S, 2.0**deaths) if deaths else 0.0
 
 
-def _ended(status: Status, error: Exception, config: Trial, store: Store, stop: Stop) -> Status:
+def _ended(status: Status, error: Exception, config: Trial, store: Store) -> Status:
     """The status of an attempt that an exception ended; "running" where another attempt may go better."""
     roots = list(roots_of(error))
     reason = "; ".join(dict.fromkeys(map(said, roots)))

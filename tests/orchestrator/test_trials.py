@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import search_spaces
 from orchestrator import trials
-from orchestrator.store import Store
+from orchestrator.overrides import override
+from orchestrator.store import Status, Store
 from orchestrator.trials import roots_of, said
-from trainables.checkpoint import CHECKPOINTS, step_name
-from trainables.config import PublishedConfig
+from trainables.checkpoint import CHECKPOINTS, INTERIM, TRAINING_STATE, step_name
+from trainables.config import PublishedConfig, TrialConfig
+from trainables.step_log import TrainingDivergedError
+from trainables.stopping import StoppedEarlyError, TrainingInterruptedError
 from trainables.storage import Folder
 
 
@@ -80,3 +85,85 @@ def test_fetching_waits_until_there_is_room(
     assert seen.wait(20)
     thread.join()
     assert on_disk == [0, 1, 2]
+
+
+@pytest.fixture(scope="module")
+def trained() -> TrialConfig:
+    settings = ["seeds=0", "budgets=12steps", "batch_size=4"]
+    (config,) = override(search_spaces.find("quickstart")(), settings).trials()
+    assert isinstance(config, TrialConfig)
+    return config
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(str(tmp_path / "store"))
+
+
+def attempt(store: Store, config: TrialConfig, retries: int, *, saved: int | None = None) -> Status:
+    """Begin one, which then dies; ``saved``: the step that it got to."""
+    status = trials.begin(store, config, retries)
+    if saved is not None:
+        (store.trial(config.trial_id) / INTERIM / step_name(saved)).commit([], step=saved)
+    return status
+
+
+def test_attempts_that_get_nowhere_are_counted_and_bounded(store: Store, trained: TrialConfig) -> None:
+    found = [attempt(store, trained, 2) for _ in range(4)]
+    assert [(one.state, one.deaths) for one in found] == [("running", 0), ("running", 1), ("running", 2), ("failed", 3)]
+    assert found[-1].reason == f"{trials.DIED}, 3 times without getting further than step 0"
+    assert store.read_status(trained.trial_id) == found[-1]
+
+
+def test_an_attempt_that_got_further_is_a_first_one(store: Store, trained: TrialConfig) -> None:
+    """As on machines that are taken away again and again: each of these got to a further checkpoint, or saved between
+    two."""
+    found = []
+    for step in (0, 1, 2, 4):
+        found.append(attempt(store, trained, 1))
+        for kind in (CHECKPOINTS, TRAINING_STATE):
+            (store.trial(trained.trial_id) / kind / step_name(step)).commit([], step=step)
+    found += [attempt(store, trained, 1, saved=step) for step in (5, 6)]
+    assert [(one.state, one.step) for one in found] == [("running", step) for step in (0, 0, 1, 2, 4, 5)]
+    assert [one.deaths for one in found] == [0, 1, 1, 1, 1, 1]
+    assert attempt(store, trained, 1).deaths == 1
+    assert attempt(store, trained, 1).deaths == 2
+
+
+def test_an_interruption_is_no_death(store: Store, trained: TrialConfig) -> None:
+    for _ in range(5):
+        status = attempt(store, trained, 0)
+        assert (status.state, status.deaths) == ("running", 0)
+        store.write_status(trained.trial_id, dataclasses.replace(status, state="interrupted"))
+
+
+@pytest.mark.parametrize(("deaths", "seconds"), [(0, 0.0), (1, 2.0), (2, 4.0), (3, 8.0), (50, 60.0)])
+def test_the_pause_doubles_up_to_a_minute(deaths: int, seconds: float) -> None:
+    assert trials.pause_s(deaths) == seconds
+
+
+class WorkerHealthCheckFailedError(Exception):
+    """Named as Ray Train's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (WrapperError(TrainingInterruptedError("asked")), "interrupted", None),
+        (WrapperError(StoppedEarlyError("early_stop=7@1: the mean ...")), "stopped", "early_stop=7@1: the mean ..."),
+        (OSError(28, "No space left on device", "f"), "running", "OSError: [Errno 28] No space left on device: 'f'"),
+        (WorkersError({0: WorkerHealthCheckFailedError("x")}), "running", "WorkerHealthCheckFailedError: x"),
+        (WrapperError(TrainingDivergedError("step 3: loss nan")), "failed", "TrainingDivergedError: step 3: loss nan"),
+        (MemoryError(), "failed", "out of memory: it needs about 0.0 GB, and this machine has, free, "),
+    ],
+)
+def test_what_may_go_better_another_time_is_tried_again_and_what_will_repeat_is_not(
+    store: Store, trained: TrialConfig, error: Exception, state: str, reason: str | None
+) -> None:
+    (store.trial(trained.trial_id) / CHECKPOINTS / step_name(2)).commit([], step=2)
+    running = Status("running", step=0, seconds=0.0)
+    found = trials._ended(running, error, trained, store)
+    assert found.state == state
+    assert (found.reason or "").startswith(reason or "")
+    if state in ("stopped", "failed"):
+        assert found.step == 2
