@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator import retention
 from orchestrator.spec import Keep
-from orchestrator.store import ERROR_LOG, Status, Store
+from orchestrator.store import Status, Store
 from trainables.checkpoint import committed_steps
 from trainables.config import PublishedConfig, TrialConfig
 from trainables.published import fetch_checkpoints
@@ -70,7 +70,7 @@ def run_trial(settings: dict[str, Any]) -> None:
     store.write_status(config.trial_id, status)  # before the log: on a full disk the smaller file may still fit
     if reason:
         with contextlib.suppress(OSError):
-            store.trial(config.trial_id).write(ERROR_LOG, log.encode())
+            store.write_error(config.trial_id, log)
     tune.report({"state": status.state, "step": status.step})
 
 
