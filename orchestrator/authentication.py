@@ -1,4 +1,4 @@
-"""The token without which nobody may use a Ray cluster that this program starts."""
+"""The token without which nobody may use a Ray that this program starts, and keys that Ray need not be told."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ def require_token() -> None:
     ray._raylet.Config.initialize("")  # Ray reads its mode only while it is imported, which may have been long ago
     if not os.environ.get(TOKEN):
         _make_private(token_file())
+
+
+def withhold_keys() -> None:
+    """Keep Ray Tune from handing the environment's AWS keys to its trials, whose processes inherit them anyway.
+
+    Ray 2.60 would write them into a log that everybody on the machine may read (/tmp/ray/*/logs/runtime_env_agent.log).
+    """
+    from ray.tune.execution import class_cache
+
+    keys = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(keys)
 
 
 def token_file() -> Path:

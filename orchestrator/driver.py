@@ -233,6 +233,7 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
 
     from orchestrator.trials import run_trial
 
+    authentication.withhold_keys()
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     cluster = ray.cluster_resources()
     gpu = cluster.get("GPU", 0) >= 1 and not sweep.checkpoints
