@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
-import json
 import os
 import pickle
 import re
@@ -17,17 +16,12 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from datasets import Dataset
 
 import metrics
-import search_spaces
 import sweep
 import verify_downloads
 from metrics import items, trace
@@ -36,18 +30,14 @@ from metrics.evaluation import local_data
 from metrics.evaluation.intrinsic_dimension import Mrpc
 from metrics.evaluation.subject import EvaluationSettings, Subject
 from metrics.measure import Checkpoint, Measurer
-from orchestrator import provenance, trials
-from orchestrator.overrides import override
-from orchestrator.store import Store
+from orchestrator import trials
 from tests import hub as stand_in
 from tests.hub import Hub
-from tests.hub_content import jsonl_zst_dataset, parquet_dataset, pile_rows, tiny_model, tokenizer_files
-from trainables import checkpoint, corpus, ingest, models, packing, published, tensor_identity, tokenizers
-from trainables.config import TrialConfig
-from trainables.corpus import SPLITS
+from tests.hub_content import tiny_model
+from tests.world import MODEL, SETTINGS, SHAPE, TEXTS, World, build
+from trainables import checkpoint, corpus, models, published, tensor_identity, tokenizers
 from trainables.pretrain import pretrain
-from trainables.shards import Document, write_shard
-from trainables.storage import MANIFEST, Folder, sha256
+from trainables.storage import MANIFEST, sha256
 from trainables.token_store import META, TOKENIZER, TokenStore
 
 ROOT = Path(__file__).parent.parent
@@ -153,95 +143,17 @@ def recorded_calls() -> Iterator[set[str]]:
         threading.setprofile(None)  # type: ignore[arg-type]
 
 
-PAIRS = [{"sentence1": f"a b {n}", "sentence2": "c", "label": n % 2, "idx": n} for n in range(8)]
-TEXTS = [f"the cat number {number} sat on mat {number**2}, and stayed" for number in range(300)]
-MODEL, SHAPE = "lab/tiny", {"vocabulary": 512, "length": 128}
-SETTINGS = [f"model={MODEL}", "seeds=0", "budgets=6steps", "seq_len=32", "batch_size=4", "probe_sequences=8"]
-SETTINGS += ["probe_points=24", "evaluators=1"]
-
-
-class World(NamedTuple):
-    """A trained and partly measured sweep, a Hub with a published model and data sets, and local copies of data."""
-
-    store: Store
-    config: TrialConfig
-    trial: Folder
-    tokens: TokenStore
-    folder: Path
-    hub: Hub
-
-    def plant(self, name: str, content: bytes) -> Folder:
-        """Put ``content`` in the place of a file of the trial, and its sha256 into a manifest beside it; the trial."""
-        folder, _, own = name.rpartition("/")
-        place = self.trial / folder if folder else self.trial
-        manifest = place.read_json(MANIFEST) if place.is_committed() and own != MANIFEST else None
-        place.write(own, content)
-        if manifest:
-            manifest["files"][own] = {"bytes": len(content), "sha256": sha256(content)}
-            place.write_json(MANIFEST, manifest)
-        return self.trial
-
-    def plant_tokens(self, name: str, content: bytes) -> TokenStore:
-        meta = self.tokens.folder.read_json(META)
-        if name == TOKENIZER:
-            meta["tokenizer_sha256"] = sha256(content)
-        else:
-            meta["validation"]["sha256"] = [sha256(content)]
-        self.tokens.folder.write(name, content)
-        self.tokens.folder.write_json(META, meta)
-        return TokenStore.open(self.tokens.folder)
-
-
 @pytest.fixture(scope="module")
 def world(hub_of_module: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    hub, folder = hub_of_module, tmp_path_factory.mktemp("world")
     published._listed.cache_clear()
     models.find.cache_clear()
-    for step in (1, 2):
-        files = tiny_model("gpt_neox", seed=step, shards=step, **SHAPE) | tokenizer_files(300)
-        hub.add(MODEL, files | {"pytorch_model.bin": bombs(folder / MARKER)[1]}, revision=f"step{step}")
-    hub.add(MODEL, files)
-    hub.add("lab/pile", jsonl_zst_dataset(pile_rows(TEXTS), pile_rows(TEXTS[:9]), carded=True), repo_type="dataset")
-    hub.add("lab/table", parquet_dataset({"default": {"train": pile_rows(TEXTS)}}), repo_type="dataset")
-    glue = parquet_dataset({"mrpc": dict.fromkeys(("train", "validation", "test"), PAIRS)})
-    hub.add("nyu-mll/glue", glue, repo_type="dataset")
-    for name in ("mrpc", "corpus"):
-        (folder / name).mkdir()
-    pq.write_table(pa.Table.from_pylist(PAIRS), folder / "mrpc" / "validation.parquet")
-    (folder / "mrpc" / "train.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
-    Dataset.from_list(PAIRS).save_to_disk(str(folder / "saved"))
-    write_shard(folder / "corpus" / "a.jsonl.zst", [Document(text, "a") for text in TEXTS])
-    pq.write_table(pa.table({"text": TEXTS}), folder / "corpus" / "b.parquet")
-    Dataset.from_dict({"text": TEXTS}).save_to_disk(str(folder / "corpus" / "train"))
-    yield trained(folder, hub)
+    folder = tmp_path_factory.mktemp("world")
+    made = build(folder, hub_of_module, pickled=bombs(folder / MARKER)[1])
+    measured(made)
+    yield made
     published._listed.cache_clear()
     models.find.cache_clear()
     assert not (folder / MARKER).exists()
-
-
-def trained(folder: Path, hub: Hub) -> World:
-    """As a run does it, without Ray."""
-    spec = override(search_spaces.find("quickstart")(), [*SETTINGS, f"corpus={folder / 'corpus'}"])
-    store = Store.open(str(folder / "store"))
-    (config,) = spec.trials()
-    assert isinstance(config, TrialConfig)
-    token_spec = spec.token_spec(config.model)
-    parts = corpus.find(token_spec.corpus).shards()
-    tokenizer_json = tokenizers.load(token_spec.tokenizer)[0].to_str()
-    rows = (
-        (row["split"], row["domain"], np.array(row["ids"]))
-        for index in range(len(parts))
-        for table in ingest.tokenize_shard({"shard": np.array([index])}, parts, tokenizer_json, config.seq_len)
-        for row in table.to_pylist()
-    )
-    place = store.tokens(config.tokens)
-    tokens = packing.pack([packing.Stream(SPLITS, rows)], token_spec, place, blocks=24, tokenizer_json=tokenizer_json)
-    store.write_sweep("quickstart", spec, provenance.collect(), {config.tokens: None})
-    store.write_trial(config)
-    pretrain(config, store.trial(config.trial_id), tokens)
-    made = World(store, config, store.trial(config.trial_id), tokens, folder, hub)
-    measured(made)
-    return made
 
 
 def measured(world: World) -> None:
