@@ -291,7 +291,7 @@ OF_HUB = ("x.pkl", "x.parquet", "x.bin")
 OF_EVALUATIONS = ("bad/x.pkl", "bad/x.parquet", "bad/x.jsonl", "mrpc/test.parquet")
 ATTACKS: list[tuple[str, Callable[[World, bytes], Any]]] = [
     (WEIGHTS, lambda w, evil: checkpoint.load_weights(w.plant(WEIGHTS, evil), 4)),
-    (STATE, lambda w, evil: checkpoint._load_training_state(w.plant(STATE, evil), 4)),
+    (STATE, lambda w, evil: checkpoint._load(w.plant(STATE, evil) / "training_state/step-00000004", checkpoint.STATE)),
     (TRACE, lambda w, evil: trace.read(w.plant(TRACE, evil), 4, trace.HIDDEN_STATES)),
     (
         f"4/{MANIFEST}",
