@@ -24,6 +24,7 @@ import search_spaces
 from orchestrator.overrides import override, type_name
 from orchestrator.spec import SpecError, Sweep
 from trainables import hub
+from trainables.redaction import Parser, redact
 from trainables.storage import CorruptFileError
 
 if TYPE_CHECKING:
@@ -48,15 +49,19 @@ def main(arguments: list[str] | None = None) -> int:
         code: int = options.command(options)
         return code
     except (SpecError, CorruptFileError) as error:
-        print(f"sweep.py: {error}", file=sys.stderr)
+        _say(str(error))
         return USAGE
     except OSError as error:  # a full disk, a store that went away, a cluster that does not answer
-        print(f"sweep.py: {error}; what was written is kept, run again once this is mended", file=sys.stderr)
+        _say(f"{error}; what was written is kept, run again once this is mended")
         return FAILED
     except KeyboardInterrupt:
-        again = shlex.join(["python", "sweep.py", *arguments])
+        again = redact(shlex.join(["python", "sweep.py", *arguments]))
         print(f"\nsweep.py: interrupted; everything so far is kept. Go on with: {again}", file=sys.stderr)
         return INTERRUPTED
+
+
+def _say(text: str) -> None:
+    print(f"sweep.py: {redact(text)}", file=sys.stderr)
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
@@ -75,7 +80,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sweep.py",
         description=f"{__doc__} Without arguments: run quickstart.",
         epilog=EXIT_CODES,
@@ -125,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[Parser],
     name: str,
     function: typing.Callable[[argparse.Namespace], int],
     text: str,
@@ -178,7 +183,7 @@ def _run(options: argparse.Namespace) -> int:
     failures = driver.run(sweep, options.space, store, address=options.address, console=console)
     _summarize(store, console)
     for line in failures:
-        print(f"sweep.py: {line}", file=sys.stderr)
+        _say(line)
     return FAILED if failures else DONE
 
 
@@ -324,7 +329,7 @@ def _spaces(options: argparse.Namespace) -> int:
             print(f"{name:20} {search_spaces.describe(name)}")
         except SpecError as error:
             broken = True
-            print(f"sweep.py: {error}", file=sys.stderr)
+            _say(str(error))
     return USAGE if broken else DONE
 
 

@@ -30,6 +30,7 @@ from preflight.published import Target
 from trainables import hub, models
 from trainables.budget import Budget
 from trainables.published import MAIN
+from trainables.redaction import Parser, redact
 from trainables.shards import Columns
 from trainables.tokenizers import AUTO
 
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         plan = _plan(options)
     except ValueError as error:
-        print(f"verify_downloads.py: {error}", file=sys.stderr)
+        print(f"verify_downloads.py: {redact(str(error))}", file=sys.stderr)
         return USAGE
     began = time.perf_counter()
     console = Console()
@@ -120,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="verify_downloads.py",
         description=__doc__,
         epilog=MANUAL,
@@ -265,7 +266,7 @@ def _as_json(plan: Plan, checks: Sequence[Check], seconds: float) -> dict[str, A
         "datasets": [source.word for source in plan.sources],
         "versions": machine.versions(),
         "cache": constants.HF_HUB_CACHE,
-        "endpoint": constants.ENDPOINT,
+        "endpoint": redact(constants.ENDPOINT),
         "offline": hub.is_offline(),
     }
 

@@ -103,7 +103,9 @@ def write_checkpoints(name: str, count: int, tokenizer: Path, folder: Path) -> l
 def ours(files: dict[str, Path], warm: dict[str, Any], place: Path) -> Numbers:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        place, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    ).eval()
     settings = EvaluationSettings(tuple(f"{task}:{file}" for task, file in files.items()))
     end_of_text = json.loads((place / "tokenizer_config.json").read_text())["eos_token"]
     subject = Subject(model, (place / "tokenizer.json").read_text(), end_of_text, settings, warm)

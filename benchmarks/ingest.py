@@ -28,6 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from orchestrator import authentication
 from trainables import embedded, ingest, models
 from trainables import tokenizers as tokenizing
 from trainables.corpus import Files
@@ -61,6 +62,7 @@ def _documents(documents: list[Document], index: int, size: float) -> Iterator[D
 def ours(shards: Path, tokenizer: Path) -> dict[str, float]:
     import ray
 
+    authentication.require_token()
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
     spec = TokenSpec.of(
         corpus=str(shards),

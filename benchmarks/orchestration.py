@@ -99,9 +99,11 @@ def recipe(store: str, scratch: str) -> None:
     import ray
     from ray import tune
 
+    from orchestrator import authentication
     from orchestrator.store import Store
     from trainables.token_store import part_name
 
+    authentication.require_token()
     ray.init(address="local", num_cpus=6, log_to_driver=False)
     configs = trial_configs()
     part = f"{Store.open(store).tokens(configs[0].tokens)}/{part_name('train', 0)}"

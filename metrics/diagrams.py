@@ -67,4 +67,7 @@ def read(trial: Folder, step: int, measurement: Mapping[str, Any]) -> pd.DataFra
     if sha256(data) != measurement["diagrams"]["sha256"]:
         trial.delete(name)
         raise CorruptFileError(f"{trial}/{name}: its content does not match its sha256; run again to have it made anew")
-    return pd.read_parquet(io.BytesIO(data))
+    try:
+        return pd.read_parquet(io.BytesIO(data))
+    except ValueError as error:  # Arrow's is one
+        raise CorruptFileError(f"{trial}/{name}: not Parquet ({error})") from error

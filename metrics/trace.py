@@ -55,9 +55,14 @@ def set_aside(trial: Folder, step: int) -> None:
 
 def read(trial: Folder, step: int, name: str) -> np.ndarray:
     """``HIDDEN_STATES`` or ``WEIGHTS`` of a kept trace. Raises FileNotFoundError, CorruptFileError."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    return load(folder(trial, step).read_committed(name))["array"]
+    place = folder(trial, step)
+    try:
+        return load(place.read_committed(name))["array"]
+    except (SafetensorError, KeyError) as error:
+        raise CorruptFileError(f"{place}/{name}: not the safetensors of a trace ({error!r})") from error
 
 
 def project(weights: Mapping[str, np.ndarray], dimensions: int = PROJECTED_DIMENSIONS, seed: int = 0) -> np.ndarray:

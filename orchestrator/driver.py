@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator import disk, evaluation_data, lease, provenance, ray_watch, retention
+from orchestrator import authentication, disk, evaluation_data, lease, provenance, ray_watch, retention
 from orchestrator import plan as planning
 from orchestrator.alarm import Alarm
 from orchestrator.collector import Collector
@@ -136,6 +137,10 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool, alar
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the driver at once; the store has everything
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine unless the user says so
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with verbose=0 the old output is silent, the new one prints tables
+    if address is None and "ray" not in sys.modules:  # Ray reads it while it is imported
+        # A Ray of our own then listens on 127.0.0.1 alone, as it always does on the systems of that name. On Linux its
+        # control store, scheduler and every worker would listen on all interfaces, with only the token before them.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     if ray.is_initialized():
@@ -150,6 +155,7 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool, alar
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None:
+            authentication.require_token()
             ray.init(
                 address="local",  # plain ray.init() would join whatever cluster runs on this machine
                 num_cpus=usable_cpus(),
@@ -161,9 +167,6 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool, alar
             ray.init(address=address, **quiet)
     except SystemExit as error:  # SIGTERM while it starts: Ray has put its own handler there, which exits with 15
         raise KeyboardInterrupt from error
-    token = Path.home() / ".ray" / "auth_token"
-    if token.is_file():
-        token.chmod(0o600)  # Ray 2.60 writes it readable by everybody
     signal.signal(signal.SIGTERM, on_sigterm)  # ray.init() puts its own there, which ends the driver with 1
     with ray_watch.watching(alarm):
         yield

@@ -11,6 +11,7 @@ from orchestrator.plan import PlannedTrial
 from orchestrator.requests import Request
 from orchestrator.spec import Sweep
 from orchestrator.store import SWEEP, Store
+from trainables.redaction import redact
 
 
 def settle(planned: Iterable[PlannedTrial], sweep: Sweep, store: Store) -> tuple[dict[str, str], bool]:
@@ -57,4 +58,4 @@ def _skipped(store: Store, trial_id: str) -> set[str]:
 def _unavailable(name: str, sweep: Sweep) -> str | None:
     data = sweep.evaluation_settings.data
     reasons = (harness.unavailable(task, data) for task in metrics.find(name).data)
-    return next((reason for reason in reasons if reason is not None), None)
+    return next((redact(reason) for reason in reasons if reason is not None), None)

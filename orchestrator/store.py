@@ -29,6 +29,7 @@ from metrics import diagrams, items, trace
 from orchestrator.spec import OF_EVALUATIONS, SpecError, Sweep, default_words, fields_by_role
 from trainables.checkpoint import CHECKPOINTS, committed_steps, step_name
 from trainables.config import PublishedConfig, Trial, trial_from_json
+from trainables.redaction import redact
 from trainables.storage import CorruptFileError, Folder, canonical_json, sha256
 
 if TYPE_CHECKING:
@@ -134,7 +135,11 @@ class Store:
             return None
 
     def write_status(self, trial_id: str, status: Status) -> None:
-        self.trial(trial_id).write_json(STATUS, vars(status))
+        reason = redact(status.reason) if status.reason else status.reason
+        self.trial(trial_id).write_json(STATUS, {**vars(status), "reason": reason})
+
+    def write_error(self, trial_id: str, text: str) -> None:
+        self.trial(trial_id).write(ERROR_LOG, redact(text).encode())
 
     def read_measurements(self, trial_id: str, step: int) -> dict[str, dict[str, Any]]:
         """A checkpoint's measurements by :func:`measurement_key`; a damaged file counts as none and is made anew."""
@@ -150,7 +155,9 @@ class Store:
     def add_measurements(self, trial_id: str, step: int, new: Iterable[Mapping[str, Any]]) -> None:
         """Merge measurements into a checkpoint's file: one entry for each metric, version and pair, the latest one."""
         merged = self.read_measurements(trial_id, step)
-        merged |= {measurement_key(f"{one['metric']}@{one['version']}", one.get("other")): dict(one) for one in new}
+        for one in new:
+            key = measurement_key(f"{one['metric']}@{one['version']}", one.get("other"))
+            merged[key] = {**one, "reason": redact(one["reason"])} if one.get("reason") else dict(one)
         (self.trial(trial_id) / MEASUREMENTS).write_json(f"{step_name(step)}.json", {"measurements": merged})
 
     def forget_skipped(self, trial_id: str, step: int, metrics: Collection[str]) -> None:

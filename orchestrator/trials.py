@@ -18,7 +18,7 @@ from orchestrator.requests import prescribed_steps
 from orchestrator.scratch import scratch_folder
 from orchestrator.spec import Keep
 from orchestrator.stop import Stop, watching
-from orchestrator.store import ERROR_LOG, Status, Store
+from orchestrator.store import Status, Store
 from trainables import memory
 from trainables.checkpoint import committed_steps, released_steps, resumable_steps
 from trainables.config import PublishedConfig, Trial, TrialConfig
@@ -84,7 +84,7 @@ def run_trial(settings: dict[str, Any]) -> Status:
     store.write_status(config.trial_id, status)  # before the log: on a full disk the smaller file may still fit
     if status.state == "failed":
         with contextlib.suppress(OSError):
-            store.trial(config.trial_id).write(ERROR_LOG, log.encode())
+            store.write_error(config.trial_id, log)
     return status
 
 

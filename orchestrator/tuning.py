@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator import authentication
 from orchestrator.plan import PlannedTrial
 from orchestrator.scratch import scratch_folder
 from orchestrator.spec import SpecError, Sweep
-from orchestrator.store import ERROR_LOG, Status, Store
+from orchestrator.store import Status, Store
 from trainables.checkpoint import committed_steps
 
 DRIVER_RESOURCE = "trial_driver"  # the driver of a distributed trial waits on it, never on the workers' CPUs
@@ -24,6 +25,7 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
     import ray
     from ray import tune
 
+    authentication.withhold_keys()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # deaths are told from the trial's status
     cluster = ray.cluster_resources()
     gpu = cluster.get("GPU", 0) >= 1 and not sweep.checkpoints
@@ -108,4 +110,4 @@ def _record_death(store: Store, trial_id: str, error: BaseException) -> None:
     reason = f"its process died or could not write, again and again (killed, out of memory, full disk?): {last}"
     step = max(committed_steps(store.trial(trial_id)), default=0)
     store.write_status(trial_id, Status(state="failed", step=step, seconds=0.0, reason=reason))
-    store.trial(trial_id).write(ERROR_LOG, str(error).encode())
+    store.write_error(trial_id, str(error))

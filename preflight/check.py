@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from trainables import hub
+from trainables.redaction import redact
 
 PATIENCE_S = 60.0  # for a check that downloads little; a server that asks to slow down is given this long
 NOT_TRIED = "not tried: "
@@ -68,10 +69,10 @@ class Checklist:
 
 def _looked(name: str, look: Callable[[], str], otherwise: str, seconds: float | None) -> Check:
     try:
-        return Check(name, True, within(seconds, look))
+        return Check(name, True, redact(within(seconds, look)))
     except Exception as error:
         cause, mend = explained(error)
-        return Check(name, False, cause, "; or ".join(part for part in (mend, otherwise) if part))
+        return Check(name, False, redact(cause), redact("; or ".join(part for part in (mend, otherwise) if part)))
 
 
 def within(seconds: float | None, look: Callable[[], str]) -> str:

@@ -23,6 +23,7 @@ stand_in.isolate(os.environ, HUB.endpoint, HF_HOME)  # before any of the clients
 import ray  # noqa: E402
 
 import sweep  # noqa: E402
+from orchestrator import authentication  # noqa: E402
 
 SMALL = ["seeds=0,1", "budgets=6steps,12steps", "batch_size=4", "probe_sequences=16", "probe_points=48"]
 
@@ -51,6 +52,7 @@ def hub_of_module() -> stand_in.Hub:
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """A Ray of this session's own, whatever else runs on the machine; the driver uses it because it is running."""
+    authentication.require_token()
     ray.init(
         address="local",
         num_cpus=2,

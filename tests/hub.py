@@ -537,7 +537,11 @@ def stored_parameters(files: Mapping[str, File]) -> dict[str, int]:
     for path, file in files.items():
         if path.endswith(".safetensors"):
             length = int.from_bytes(file.content[:8], "little")
-            for name, tensor in json.loads(file.content[8 : 8 + length]).items():
+            try:
+                head = json.loads(file.content[8 : 8 + length])
+            except ValueError:
+                return {}  # something else under that name
+            for name, tensor in head.items():
                 if name != "__metadata__":
                     found[tensor["dtype"]] = found.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
     return found

@@ -200,6 +200,10 @@ def resume(
 
 
 def _load(folder: Folder, name: str) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
     from safetensors.torch import load
 
-    return load(folder.read_committed(name))
+    try:
+        return load(folder.read_committed(name))
+    except SafetensorError as error:
+        raise CorruptFileError(f"{folder}/{name}: not safetensors ({error})") from error

@@ -13,6 +13,7 @@ from trainables.storage import Folder, canonical_json, local_path, refuse_keys, 
 
 EMBEDDED = "embedded"
 SAMPLE_BYTES = 1 << 16
+FORMATS = ("json", "parquet", "arrow", "csv", "text", "xml")  # of data sets, as ``datasets`` calls them
 HELD_OUT_SPLITS = ("validation", "test")
 SPLITS = ("train", *HELD_OUT_SPLITS)
 # how corpora name their splits: the Pile's files val.jsonl.zst, the Hub's train-00000-of-00004.parquet
@@ -219,12 +220,7 @@ class HubDataset:
 
     def builder(self, commit: str) -> Any:
         """``datasets``' own description at a commit, by the card and the list of files. Raises ShardError."""
-        import datasets
-
-        files = dict(self.files) or None
-        return self._asked(
-            lambda: datasets.load_dataset_builder(self.repo, self.config, data_files=files, revision=commit)
-        )
+        return self._asked(lambda: _builder(self, commit))
 
     def streams(self, commit: str) -> Mapping[str, Any]:
         """``datasets``' own stream of each split, by its name there. Raises ShardError."""
@@ -262,13 +258,18 @@ class HubDataset:
 
 
 def _load(dataset: HubDataset, commit: str, **given: Any) -> Any:
+    return _builder(dataset, commit).as_streaming_dataset(**given)
+
+
+def _builder(dataset: HubDataset, commit: str) -> Any:
     import datasets
 
     datasets.disable_progress_bars()
     files = dict(dataset.files) or None
-    return datasets.load_dataset(
-        dataset.repo, dataset.config, data_files=files, revision=commit, streaming=True, **given
-    )
+    builder = datasets.load_dataset_builder(dataset.repo, dataset.config, data_files=files, revision=commit)
+    if builder.name not in FORMATS:  # of WebDataset's archives, for one, it would unpickle the members named *.pth
+        raise ValueError(f"its files are of the kind {builder.name}; of these alone text is read: {', '.join(FORMATS)}")
+    return builder
 
 
 def is_text(feature: Any) -> bool:

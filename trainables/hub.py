@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainables.redaction import redact
 from trainables.storage import local_path
 
 PATIENCE_S = 10  # for an answer, and between two pieces of one; downloads go on as long as bytes come
@@ -243,7 +244,15 @@ class Explanation(NamedTuple):
 
 
 def explanation(error: BaseException) -> Explanation | None:
-    """The cause and the mend of an error of ``huggingface_hub`` or ``datasets``; None for one of another kind."""
+    """The cause and the mend of an error of ``huggingface_hub`` or ``datasets``; None for one of another kind.
+
+    Without the secrets that an endpoint or a proxy has in its URL.
+    """
+    found = _explanation(error)
+    return found and Explanation(*map(redact, found))
+
+
+def _explanation(error: BaseException) -> Explanation | None:
     from huggingface_hub import constants, errors
 
     found = list(_chain(error))

@@ -21,6 +21,8 @@ from typing import Any, BinaryIO
 
 from pyarrow import fs
 
+from trainables.redaction import holds_keys
+
 MANIFEST = "manifest.json"
 STREAM_BYTES = 1 << 20
 
@@ -42,7 +44,9 @@ def sha256(data: bytes) -> str:
 
 
 def local_path(word: str | os.PathLike[str]) -> Path:
-    """A user's word as an absolute local path. Raises ValueError for the home folder of nobody."""
+    """A user's word as an absolute local path. Raises ValueError for the home folder of nobody, and for a URI with keys
+    in it, which would no longer be told from a path."""
+    refuse_keys(os.fspath(word))
     try:
         return Path(word).expanduser().absolute()
     except RuntimeError as error:
@@ -50,8 +54,8 @@ def local_path(word: str | os.PathLike[str]) -> Path:
 
 
 def refuse_keys(uri: str) -> None:
-    """Raises ValueError for a URI with a user or a password in it: words are recorded with the results."""
-    if "://" in uri and "@" in uri.partition("://")[2].partition("/")[0]:
+    """Raises ValueError for a URI with a user, a password or a secret setting: words are recorded with the results."""
+    if holds_keys(uri):
         scheme = uri.partition("://")[0]
         raise ValueError(
             f"{scheme}://...: keys in an address would be kept with the results; give them by the environment instead "

@@ -165,11 +165,19 @@ class TokenStore:
 
     def read_tokenizer(self) -> str:
         """The tokenizer's JSON, checked against its sha256. Raises CorruptFileError."""
-        return self._read(TOKENIZER, self.meta["tokenizer_sha256"]).decode()
+        try:
+            return self._read(TOKENIZER, self.meta["tokenizer_sha256"]).decode()
+        except UnicodeDecodeError as error:
+            raise CorruptFileError(f"{self.folder}/{TOKENIZER}: not a tokenizer ({error})") from error
 
     def read_part(self, split: str, index: int) -> Blocks:
         """One part, checked against its sha256. Raises CorruptFileError."""
-        return decode_part(self._read(part_name(split, index), self.meta[split]["sha256"][index]))
+        name = part_name(split, index)
+        data = self._read(name, self.meta[split]["sha256"][index])
+        try:
+            return decode_part(data)
+        except pa.ArrowException as error:
+            raise CorruptFileError(f"{self.folder}/{name}: not Parquet ({error})") from error
 
     def _read(self, name: str, digest: str) -> bytes:
         try:

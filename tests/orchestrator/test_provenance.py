@@ -45,3 +45,9 @@ def test_the_device_is_the_gpu_that_the_driver_names(
     monkeypatch.setattr(provenance, "PATIENCE_S", 1.0)
     found = provenance.collect()["device"]
     assert found == device if device else found and "NVIDIA" not in found
+
+
+def test_the_command_is_kept_without_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-aws")
+    monkeypatch.setattr(sys, "argv", ["sweep.py", "run", "corpus=s3://id:secret@bucket", "keep=secret-of-aws"])
+    assert provenance.collect()["command"] == ["sweep.py", "run", "corpus=s3://***@bucket", "keep=***"]

@@ -186,3 +186,17 @@ def test_token_stores_lie_beside_the_store(uri: str, tokens: str) -> None:
 
 def test_a_store_without_a_folder_around_it_keeps_its_tokens() -> None:
     assert Store.open("mock:///bucket").tokens("x").path == "bucket/tokens/x"
+
+
+def test_reasons_and_logs_are_kept_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_of_a_user")
+    store, said = Store.open(str(tmp_path / "store")), "refused hf_secret_of_a_user at https://u:word@host/"
+    store.write_status("t", Status("failed", 3, 1.0, said))
+    store.write_error("t", said)
+    store.add_measurements("t", 3, [{"metric": "held_out", "version": 1, "status": "failed", "reason": said}])
+    hidden = "refused *** at https://***@host/"
+    status = store.read_status("t")
+    assert status is not None
+    assert status.reason == hidden
+    assert (tmp_path / "store" / "trials" / "t" / "error.log").read_text() == hidden
+    assert store.read_measurements("t", 3)["held_out@1"]["reason"] == hidden

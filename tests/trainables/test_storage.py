@@ -247,3 +247,12 @@ def test_total_bytes_are_of_all_files_at_any_depth(tmp_path: Path) -> None:
     for name, size in (("a", 3), ("deep/er/b", 40), ("empty", 0)):
         folder.write(name, bytes(size))
     assert folder.total_bytes() == 43
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://key:word@bucket", "s3://key:wo/rd@bucket", "s3://bucket/x?secret_key=word", "file:///x?token=word"]
+)
+def test_an_address_with_keys_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(ValueError, match="AWS_SECRET_ACCESS_KEY") as error:
+        Folder.open(uri)
+    assert "word" not in str(error.value)
