@@ -32,6 +32,7 @@ SECRETS = {
 PROGRAM = """
 import json, sys
 import sweep
+from orchestrator.alarm import Alarm
 from orchestrator.driver import ray_running
 with ray_running(None, evaluators=1, distributed=False, alarm=Alarm()):
     import ray

@@ -174,6 +174,7 @@ def resumed(world: World) -> None:
 
 def told(world: World) -> None:
     place = ["--store", world.store.uri]
+    assert sweep.main(["verify", world.store.uri]) == 0
     assert sweep.main(["status", world.store.uri]) == 0
     assert sweep.main(["plan", "quickstart", *SETTINGS, f"corpus={world.folder / 'corpus'}", *place]) == 0
     assert sweep.main(["report", world.store.uri, "--beside", world.store.uri]) == 0
