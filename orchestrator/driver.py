@@ -45,7 +45,6 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
     """
     store.refuse_mixing(sweep)
     sweep.trials()  # raises where there can be none, before anything is written
-    remove_abandoned()
     alarm = Alarm()
     with alarm.heard(), lease.hold(store.root, alarm) as held:
         try:
@@ -56,6 +55,7 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
 
 def _remove_temporary(store: Store) -> None:
     """What killed processes left half written; young files at the top may be of a report that is being made."""
+    remove_abandoned()
     with contextlib.suppress(OSError):  # of a store that has gone away
         (store.root / TRIALS).remove_temporary()
         store.root.remove_temporary(older_than_s=60)

@@ -34,9 +34,11 @@ def watching(alarm: Alarm) -> Iterator[None]:
     try:
         yield
     finally:
+        if alarm.error is None:  # else, should this hang, the watch ends the process
+            end.set()
+            thread.join()
         ray.shutdown()
         end.set()
-        thread.join()
 
 
 def _watch(died: Callable[[], str | None], alarm: Alarm, end: threading.Event) -> None:
