@@ -170,6 +170,7 @@ def _run(options: argparse.Namespace) -> int:
     from orchestrator import driver
 
     sweep, store = _sweep_and_store(options)
+    store.require_writable()
     console = _console()
     failures = driver.run(sweep, options.space, store, address=options.address, console=console)
     _summarize(store, console)
@@ -182,6 +183,7 @@ def _prepare(options: argparse.Namespace) -> int:
     from orchestrator import driver
 
     sweep, store = _sweep_and_store(options)
+    store.require_writable()
     store.refuse_mixing(sweep)
     driver.prepare(sweep, store, address=options.address, console=_console())
     for tokens in dict.fromkeys(config.tokens for config in sweep.trials()):
@@ -200,6 +202,7 @@ def _summarize(store: Store, console: Console, beside: Beside | None = None) -> 
     report.write(store, frame, beside)
     restore(store)
     final = results.at_budget(store, frame)
+    _name_damage(store)
     if not final.empty:
         console.print(results.rich_table(results.by_budget(final)))
     if beside and not final.empty:
@@ -213,6 +216,12 @@ def _summarize(store: Store, console: Console, beside: Beside | None = None) -> 
         ("watch", shlex.join([_tensorboard(), "--logdir", str(log_directory(store))])),
     ):
         console.print(f"{label:8} {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _name_damage(store: Store) -> None:
+    """What could not be read and was passed over: the tables lack it."""
+    for line in store.damage.values():
+        print(f"sweep.py: {line}", file=sys.stderr)
 
 
 def _tensorboard() -> str:
@@ -229,6 +238,7 @@ def _plan(options: argparse.Namespace) -> int:
     store.refuse_mixing(sweep)
     planned = planning.plan(sweep, store)
     estimate = disk.estimate(planned, sweep, store)
+    _name_damage(store)
     if estimate.warning:
         print(f"sweep.py: {estimate.warning}", file=sys.stderr)
     if options.json:
@@ -278,6 +288,7 @@ def _status(options: argparse.Namespace) -> int:
             trial.trial_id, state, f"{trial.from_step}/{trial.config.steps}", f"{measured}", escape(trial.reason)
         )
     _console().print(table)
+    _name_damage(store)
     if unknown := planning.unknown_metrics(store):
         print(f"not looked for, since no module of metrics/ has them: {', '.join(unknown)}")
     failed = sum("failed" in trial.reason for trial in planned)
