@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -105,11 +106,11 @@ class Files:
                     raise ValueError(f"is a file, and its name does not end in {', '.join(SUFFIXES)}")
                 size = root.filesystem.get_file_info(root.path).size
                 return [("", size, "train")]
-            found = [(name, size, _split_of(name)) for name, size in root.sizes().items() if _is_shard(name)]
-            for folder in root.names():
+            found = [(name, size, _split_of(name)) for name, size in _shards_in(root).items()]
+            for folder in sorted(set(root.names()) - root.sizes().keys()):
                 if split := _SPLIT_NAMES.get(folder.lower()):
-                    sizes = (root / folder).sizes()
-                    found += [(f"{folder}/{name}", size, split) for name, size in sizes.items() if _is_shard(name)]
+                    inside = _shards_in(root / folder).items()
+                    found += [(f"{folder}/{name}", size, split) for name, size in inside]
         except (OSError, ValueError, NotImplementedError) as error:  # hf:// lists no repositories
             reason = hub.explanation(error) if self.uri.startswith("hf://") else None
             raise ShardError(f"corpus {self.uri}: {reason or error}") from error
@@ -131,6 +132,17 @@ def _sample(root: Folder, name: str, size: int) -> str:
             return sha256(start + stream.read(SAMPLE_BYTES))
     except OSError as error:
         raise ShardError(f"{path}: cannot be read ({error}); mend its permissions, or fetch it anew") from error
+
+
+def _shards_in(folder: Folder) -> dict[str, int]:
+    """Bytes of the shards directly inside, by name. Raises ValueError for what has a shard's name and is no file: left
+    out, a part of the corpus would be missing silently."""
+    sizes = folder.sizes()
+    local = folder.is_local and os.path.isdir(folder.path)
+    names = sorted(os.listdir(folder.path)) if local else folder.names()  # pyarrow lists no link to nothing
+    if others := [name for name in names if _is_shard(name) and name not in sizes]:
+        raise ValueError(f"{others[0]} is no file, but a folder or a link to nothing; mend it, or move it away")
+    return {name: size for name, size in sizes.items() if _is_shard(name)}
 
 
 def _is_shard(name: str) -> bool:
