@@ -335,6 +335,10 @@ def _check_numbers(sweep: Sweep) -> None:
 
 
 def _check_axes(sweep: Sweep) -> None:
+    for item in dataclasses.fields(Sweep):
+        values = getattr(sweep, item.name)
+        if isinstance(values, tuple) and len(set(values)) < len(values):
+            raise SpecError(f"{item.name}={','.join(map(str, values))}: a value is given twice")
     may_be_empty = ("metrics", "evaluations", "checkpoints", *(TRAINING_AXES if sweep.checkpoints else ()))
     for name in fields_by_role("axis"):
         values = getattr(sweep, name)
@@ -343,10 +347,6 @@ def _check_axes(sweep: Sweep) -> None:
         if values and sweep.checkpoints and name in TRAINING_AXES:
             listed = ",".join(map(str, values))
             raise SpecError(f"{name}={listed}: published checkpoints have been trained; give {name}=none")
-    for item in dataclasses.fields(Sweep):
-        values = getattr(sweep, item.name)
-        if isinstance(values, tuple) and len(set(values)) < len(values):
-            raise SpecError(f"{item.name}={','.join(map(str, values))}: a value is given twice")
 
 
 def _check_words(sweep: Sweep) -> None:

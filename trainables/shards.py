@@ -99,7 +99,7 @@ class Columns:
         found = [name for name, is_text in schema.items() if is_text]
         if not found:
             listed = ", ".join(schema) or "none at all"
-            raise ShardError(f"{place}: none of its columns is text, but {listed}; give a corpus of documents")
+            raise ShardError(f"{place}: among its columns is no text: {listed}; give a corpus of documents")
         if len(found) != 1:
             raise ShardError(
                 f"{place}: which column is the text? It has {', '.join(schema)}; say text_columns=NAME (or several)"
@@ -181,7 +181,7 @@ def _records(stream: BinaryIO, path: str) -> Iterator[tuple[int, Any]]:
 
 def _from_table(stream: BinaryIO, path: str, columns: Columns) -> Iterator[tuple[int, Document]]:
     if path.endswith(PARQUET):
-        file = pq.ParquetFile(stream)
+        file = pq.ParquetFile(stream, page_checksum_verification=True)  # where the writer gave them
         schema, batches = file.schema_arrow, file.iter_batches(batch_size=ROWS)
     else:
         reader = pa.ipc.open_stream(stream)
