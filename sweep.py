@@ -179,6 +179,7 @@ def _run(options: argparse.Namespace) -> int:
     from orchestrator import driver
 
     sweep, store = _sweep_and_store(options)
+    store.require_writable()
     console = _console()
     failures = driver.run(sweep, options.space, store, address=options.address, console=console)
     _summarize(store, console)
@@ -191,6 +192,7 @@ def _prepare(options: argparse.Namespace) -> int:
     from orchestrator import driver
 
     sweep, store = _sweep_and_store(options)
+    store.require_writable()
     store.refuse_mixing(sweep)
     driver.prepare(sweep, store, address=options.address, console=_console())
     for tokens in dict.fromkeys(config.tokens for config in sweep.trials()):
@@ -209,6 +211,7 @@ def _summarize(store: Store, console: Console, beside: Beside | None = None) -> 
     report.write(store, frame, beside)
     restore(store)
     final = results.at_budget(store, frame)
+    _name_damage(store)
     if not final.empty:
         console.print(results.rich_table(results.by_budget(final)))
     if beside and not final.empty:
@@ -225,6 +228,12 @@ def _summarize(store: Store, console: Console, beside: Beside | None = None) -> 
         console.print(f"{label:8} {text}", highlight=False, markup=False, soft_wrap=True)
 
 
+def _name_damage(store: Store) -> None:
+    """What could not be read and was passed over: the tables lack it."""
+    for line in store.damage.values():
+        print(f"sweep.py: {line}", file=sys.stderr)
+
+
 def _tensorboard() -> str:
     """The command as it can be pasted: by its path where this Python's environment is not activated."""
     beside = Path(sys.executable).with_name("tensorboard")
@@ -239,6 +248,7 @@ def _plan(options: argparse.Namespace) -> int:
     store.refuse_mixing(sweep)
     planned = planning.plan(sweep, store)
     estimate = disk.estimate(planned, sweep, store)
+    _name_damage(store)
     if estimate.warning:
         print(f"sweep.py: {estimate.warning}", file=sys.stderr)
     if options.json:
@@ -288,6 +298,7 @@ def _status(options: argparse.Namespace) -> int:
             trial.trial_id, state, f"{trial.from_step}/{trial.config.steps}", f"{measured}", escape(trial.reason)
         )
     _console().print(table)
+    _name_damage(store)
     if unknown := planning.unknown_metrics(store):
         print(f"not looked for, since no module of metrics/ has them: {', '.join(unknown)}")
     failed = sum("failed" in trial.reason for trial in planned)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from orchestrator.spec import SpecError, Sweep, suggest
 from trainables.budget import Budget
+from trainables.storage import refuse_unprintable
 
 
 def override(sweep: Sweep, assignments: Sequence[str]) -> Sweep:
@@ -17,11 +18,15 @@ def override(sweep: Sweep, assignments: Sequence[str]) -> Sweep:
     hints = typing.get_type_hints(Sweep)
     changes = {}
     for text in assignments:
+        try:
+            refuse_unprintable(text)
+        except ValueError as error:
+            raise SpecError(f"{text.partition('=')[0]!r}: {error}") from error
         key, equals, value = text.partition("=")
         if not equals:
             raise SpecError(f"{text!r} is not an override; write key=value, for example seeds=0,1,2")
         if key not in hints:
-            raise SpecError(f"{key}: no such setting.{suggest(key, tuple(hints))}")
+            raise SpecError(f"{key or repr(text)}: no such setting.{suggest(key, tuple(hints))}")
         if key in changes:
             raise SpecError(f"{key}: given twice")
         try:
@@ -36,7 +41,10 @@ def _parse(text: str, hint: Any) -> Any:
     if origin is tuple:
         if text.lower() == "none":
             return ()
-        return tuple(_parse(part.strip(), arguments[0]) for part in text.split(",") if part.strip())
+        parts = [part.strip() for part in text.split(",")]
+        if not all(parts):
+            raise ValueError(f"needs at least one value{' between commas' if len(parts) > 1 else ', or `none`'}")
+        return tuple(_parse(part, arguments[0]) for part in parts)
     if origin in (typing.Union, types.UnionType):
         return None if text.lower() == "none" else _parse(text, arguments[0])
     if origin is Literal:
@@ -50,16 +58,20 @@ def _parse(text: str, hint: Any) -> Any:
             raise ValueError(f"{text!r} is neither true nor false")
         return text.lower() == "true"
     if hint is int:
-        try:
-            return int(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is not a whole number") from None
+        return _number(text, int, "a whole number")
     if hint is float:
-        try:
-            return float(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is not a number") from None
+        return _number(text, float, "a number")
     return text
+
+
+def _number(text: str, kind: type[int] | type[float], said: str) -> int | float:
+    """Python reads other alphabets' digits, and 1_0 as ten; whoever types that means something else."""
+    try:
+        if text.isascii() and "_" not in text:
+            return kind(text)
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is not {said}")
 
 
 def type_name(hint: Any) -> str:

@@ -243,7 +243,7 @@ def _was_measured_before(store: Store, request: Request, released: bool) -> bool
 
 def _measured_when_released(store: Store, request: Request) -> set[str]:
     try:
-        return set(read_release(store.trial(request.trial_id), request.step)["measured"])
+        return set(read_release(store.trial(request.trial_id), request.step).get("measured", ()))
     except (CorruptFileError, FileNotFoundError):
         return set()
 

@@ -53,7 +53,7 @@ def _summary(store: Store, frame: pd.DataFrame, sweep: dict[str, Any]) -> str:
     return (
         f"{done} of {len(states)} trials are done ({', '.join(axes['model'])}; {tried}); {checkpoints} checkpoints "
         f"were measured, {len(frame):,} values. Corpus: {sweep['corpus_fingerprint']}. "
-        f"Device: {sweep['provenance']['device']}."
+        f"Device: {sweep['provenance'].get('device')}."
     )
 
 
@@ -64,7 +64,7 @@ def _table(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 
 
 def _failures(store: Store, frame: pd.DataFrame) -> list[str]:
-    lines = results.fault_lines(store)
+    lines = [*results.fault_lines(store), *store.damage.values()]
     for trial_id in store.trial_ids():
         status = store.read_status(trial_id)
         if status is not None and status.state == "failed":

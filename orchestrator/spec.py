@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import math
 import re
+import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,7 +19,7 @@ import metrics
 from metrics.evaluation import harness
 from metrics.evaluation.harness import COMMON_TASKS, DATA_VARIABLE
 from metrics.evaluation.subject import CPU_BATCH_SIZE, EvaluationSettings
-from trainables import mixture, models, published
+from trainables import mixture, models, published, typed
 from trainables.budget import Budget
 from trainables.config import ModelConfig, Optimization, PublishedConfig, Trial, TrialConfig
 from trainables.corpus import CORPORA, EMBEDDED
@@ -38,6 +39,8 @@ OF_EVALUATIONS = ("limit", "num_fewshot", "evaluation_batch_size", "evaluator_gp
 TRAINING_AXES = ("seeds", "budgets")
 OWN_EVALUATIONS = metrics.evaluations()
 CHECKPOINTS_AT_MOST = 100_000  # of a trial; what asks for more was mistyped
+STEPS_AT_MOST = 10**8 - 1  # the names of checkpoints have eight digits
+EVALUATORS_AT_MOST = 10_000  # each is a process
 
 
 class SpecError(ValueError):
@@ -178,7 +181,10 @@ class Sweep:
     threads: int = _field(1, "fixed", "CPU threads of a worker (another number gives other rounding)", POSITIVE)
     workers: int = _field(1, "fixed", "workers of a trial: 1 runs in a warm Tune actor, more as a DDP group", POSITIVE)
     evaluators: int = _field(
-        0, "free", "actors of the evaluator pool; 0: as many as this machine has cores, at most 4", NOT_NEGATIVE
+        0,
+        "free",
+        "actors of the evaluator pool; 0: as many as this machine has cores, at most 4",
+        Range(lambda n: 0 <= n <= EVALUATORS_AT_MOST, f"must lie between 0 and {EVALUATORS_AT_MOST:,}"),
     )
     retries: int = _field(
         2,
@@ -317,10 +323,20 @@ def suggest(word: str, allowed: Sequence[str]) -> str:
 
 
 def _check(sweep: Sweep) -> None:
+    _check_types(sweep)
     _check_numbers(sweep)
     _check_axes(sweep)
     _check_words(sweep)
     _check_together(sweep)
+
+
+def _check_types(sweep: Sweep) -> None:
+    hints = typing.get_type_hints(Sweep)
+    for item in dataclasses.fields(Sweep):
+        try:  # a search space's list is as good as a tuple
+            object.__setattr__(sweep, item.name, typed.read(hints[item.name], getattr(sweep, item.name), item.name))
+        except typed.FormError as error:
+            raise SpecError(str(error)) from error
 
 
 def _check_numbers(sweep: Sweep) -> None:
@@ -338,16 +354,18 @@ def _check_numbers(sweep: Sweep) -> None:
 
 
 def _check_axes(sweep: Sweep) -> None:
+    for item in dataclasses.fields(Sweep):
+        values = getattr(sweep, item.name)
+        if isinstance(values, tuple) and len(set(values)) < len(values):
+            raise SpecError(f"{item.name}={','.join(map(str, values))}: a value is given twice")
     may_be_empty = ("metrics", "evaluations", "checkpoints", *(TRAINING_AXES if sweep.checkpoints else ()))
     for name in fields_by_role("axis"):
         values = getattr(sweep, name)
         if not values and name not in may_be_empty:
             raise SpecError(f"{name}: needs at least one value")
-        listed = ",".join(map(str, values))
         if values and sweep.checkpoints and name in TRAINING_AXES:
+            listed = ",".join(map(str, values))
             raise SpecError(f"{name}={listed}: published checkpoints have been trained; give {name}=none")
-        if len(set(values)) < len(values):
-            raise SpecError(f"{name}={listed}: a value is given twice")
 
 
 def _check_words(sweep: Sweep) -> None:
@@ -357,8 +375,14 @@ def _check_words(sweep: Sweep) -> None:
     for word in sweep.model:
         if not models.is_known(word):
             raise SpecError(f"model={word}: unknown, no folder, and no Hub id.{suggest(word, tuple(MODELS))}")
+    for name in ("corpus", "tokenizer"):
+        if not getattr(sweep, name).strip():
+            raise SpecError(f"{name}=: is empty; leave it out for {Sweep.__dataclass_fields__[name].default}")
     try:
         harness.require_known(name for name in sweep.evaluations if name not in OWN_EVALUATIONS)
+    except ValueError as error:
+        raise SpecError(f"evaluations={','.join(sweep.evaluations)}: {error}") from error
+    try:
         harness.sources(sweep.evaluation_data)
     except ValueError as error:
         raise SpecError(str(error)) from error
@@ -380,6 +404,9 @@ def _parse_rules(words: Sequence[str]) -> list[Rule]:
 
 def _check_together(sweep: Sweep) -> None:
     scratch = set(sweep.revision) == {FROM_SCRATCH}
+    for name in ("text_columns", "domain_column"):
+        if sweep.corpus == EMBEDDED and getattr(sweep, name):
+            raise SpecError(f"{name}: corpus={EMBEDDED} has no columns to choose from; leave it out")
     if sweep.checkpoints and not scratch:
         listed = ",".join(sweep.revision)
         raise SpecError(f"revision={listed}: says where training starts; checkpoints= what is measured")
@@ -412,6 +439,11 @@ def _check_trial(config: TrialConfig) -> None:
         raise SpecError(
             f"budgets={config.budget}: buys {config.steps:.3g} steps of {config.model.name}, which are more than "
             f"{CHECKPOINTS_AT_MOST:,} checkpoints; raise checkpoint_every, or give a smaller budget"
+        )
+    if config.steps > STEPS_AT_MOST:
+        raise SpecError(
+            f"budgets={config.budget}: buys {config.steps:.3g} steps of {config.model.name}, which are more than "
+            f"{STEPS_AT_MOST:,}; give a smaller budget"
         )
     warmup = warmup_steps(config.optimization, config.steps)
     room = decay_start(config.optimization, config.steps) if config.optimization.schedule == "wsd" else config.steps

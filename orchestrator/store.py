@@ -20,10 +20,13 @@ results.parquet  report.html  tensorboard/              made from the above
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, TypeVar
 
 from metrics import diagrams, items, trace
 from orchestrator.spec import OF_EVALUATIONS, SpecError, Sweep, default_words, fields_by_role
@@ -31,6 +34,7 @@ from trainables.checkpoint import CHECKPOINTS, committed_steps, step_name
 from trainables.config import PublishedConfig, Trial, trial_from_json
 from trainables.redaction import redact
 from trainables.storage import CorruptFileError, Folder, canonical_json, sha256
+from trainables.typed import FormError, read
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +43,7 @@ SWEEP, STATUS, TRIAL, ERROR_LOG, MEASUREMENTS = "sweep.json", "status.json", "tr
 RESULTS, REPORT, TENSORBOARD, TOKENS = "results.parquet", "report.html", "tensorboard", "tokens"
 TRIALS = "trials"
 FORMAT = 2  # of the store; raise it when an older one can no longer be read
+T = TypeVar("T")
 
 
 def measurement_key(metric: str, other: Iterable[Any] | None = None) -> str:
@@ -47,6 +52,63 @@ def measurement_key(metric: str, other: Iterable[Any] | None = None) -> str:
         return metric
     trial_id, step = other
     return f"{metric} {trial_id}/{step_name(step)}"
+
+
+class SweepRecord(TypedDict):
+    """``sweep.json``; its sweep: a :class:`Sweep`'s ``to_json``, perhaps of another version of this program."""
+
+    format: int
+    space: str
+    sweep: dict[str, Any]
+    corpus_fingerprint: str
+    commits: dict[str, str | None]
+    provenance: dict[str, Any]
+    earlier_runs: NotRequired[list[dict[str, Any]]]
+
+
+class _Words(TypedDict):
+    model: list[str]
+    seeds: list[int]
+    budgets: list[str]
+    metrics: list[str]
+    checkpoints: NotRequired[list[str]]
+    evaluations: NotRequired[list[str]]
+
+
+class _Kept(TypedDict):
+    bytes: int
+    sha256: str
+
+
+class Measurement(TypedDict):
+    """One metric's values for a checkpoint, a pair of which ``other`` is the other, or a trajectory of so many."""
+
+    metric: str
+    version: int
+    status: Literal["ok", "failed", "skipped"]
+    reason: str | None
+    seconds: float
+    values: list[tuple[str, int | None, float | None, str | None]]
+    other: NotRequired[tuple[str, int]]
+    of: NotRequired[int | None]
+    diagrams: NotRequired[_Kept]
+    items: NotRequired[_Kept]
+
+
+def _sweep_record(body: dict[str, Any]) -> dict[str, Any]:
+    read(SweepRecord, body)
+    read(_Words, body["sweep"], "sweep")
+    return body
+
+
+def _measurements(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """As they were written, once it is sure that they are measurements."""
+    read(dict[str, Measurement], body.get("measurements"), "measurements")
+    found: dict[str, dict[str, Any]] = dict(body["measurements"])
+    for key, one in found.items():
+        if key != measurement_key(f"{one['metric']}@{one['version']}", one.get("other")):
+            raise FormError(f"measurements: {key} is not the key of {one['metric']}@{one['version']}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -69,24 +131,45 @@ class Status:
 class Store:
     root: Folder
     uri: str  # absolute, so that it names the same place in every process
+    damage: dict[str, str] = field(default_factory=dict, compare=False, repr=False)  # what was passed over, by file
 
     @classmethod
     def open(cls, uri: str) -> Store:
-        """Raises SpecError for a URI that cannot be opened, or names a file."""
+        """Raises SpecError for a URI that cannot be opened, or names what is no folder and can be none."""
         try:
             root = Folder.open(uri)
-        except ValueError as error:
+            if root.is_file():
+                raise SpecError(f"--store {uri}: is a file; give a folder")
+        except SpecError:
+            raise
+        except (ValueError, NotImplementedError) as error:  # hf:// lists no repositories
             raise SpecError(f"--store {error}") from error
-        if root.is_file():
-            raise SpecError(f"--store {uri}: is a file; give a folder")
+        except OSError as error:
+            if not root.is_local:
+                raise
+            raise SpecError(f"--store {uri}: {error.strerror or error}; give another folder") from error
+        if root.is_local and not (there := _nearest(root)).is_dir():
+            raise SpecError(f"--store {uri}: {there} is no folder; give another")
         return cls(root, root.path if root.is_local else uri)
+
+    def require_writable(self) -> None:
+        """Raises SpecError for a local store that cannot be written to, before anything is made for it."""
+        if not self.root.is_local:
+            return
+        try:
+            with tempfile.TemporaryFile(dir=_nearest(self.root)):
+                pass
+        except OSError as error:
+            raise SpecError(
+                f"--store {self.uri}: cannot be written to ({error.strerror or error}); give another folder"
+            ) from error
 
     @classmethod
     def existing(cls, uri: str) -> Store:
         """A store with a sweep in it. Raises SpecError where there is none."""
         store = cls.open(uri)
         if not store.root.exists(SWEEP):
-            raise SpecError(f"{uri}: not a store, there is no {SWEEP} in it")
+            raise SpecError(f"{store.uri}: not a store, there is no {SWEEP} in it; give the --store of a run")
         return store.anchored()
 
     def anchored(self) -> Store:
@@ -107,9 +190,19 @@ class Store:
         return [name for name in names if self.trial(name).exists(TRIAL) or self.trial(name).exists(CHECKPOINTS)]
 
     def read_trial(self, trial_id: str) -> Trial:
-        """Raises CorruptFileError for a record that is damaged or gone; :meth:`write_trial` mends it."""
+        """Raises CorruptFileError for a record that is damaged, gone, or of another trial; :meth:`write_trial` mends
+        it."""
+        known = self._recorded_trial(trial_id)
+        if known.trial_id != trial_id:
+            raise CorruptFileError(
+                f"{self.trial(trial_id)}/{TRIAL}: is the record of {known.trial_id}, or of another version of the "
+                "training loop; run its sweep again and it is written anew"
+            )
+        return known
+
+    def _recorded_trial(self, trial_id: str) -> Trial:
         try:
-            return trial_from_json(self.trial(trial_id).read_json(TRIAL))
+            return self.trial(trial_id).read_record(TRIAL, trial_from_json)
         except (FileNotFoundError, CorruptFileError) as error:
             message = f"{error}; the record of a trial: run its sweep again and it is written anew"
             raise CorruptFileError(message) from error
@@ -129,9 +222,17 @@ class Store:
 
     def read_status(self, trial_id: str) -> Status | None:
         """None for a trial that never ended; a damaged status counts as none, and the trial's end is found again."""
+        return self._if_whole(self.trial(trial_id), STATUS, functools.partial(read, Status))
+
+    def _if_whole(self, folder: Folder, name: str, form: Callable[[dict[str, Any]], T]) -> T | None:
+        """A record, None where there is none; one that is damaged counts as none and is named in ``damage``."""
+        self.damage.pop(f"{folder}/{name}", None)
         try:
-            return Status(**self.trial(trial_id).read_json(STATUS))
-        except (FileNotFoundError, CorruptFileError):
+            return folder.read_record(name, form)
+        except FileNotFoundError:
+            return None
+        except CorruptFileError as error:
+            self.damage[f"{folder}/{name}"] = f"{error}; left out, and made anew when its sweep is run again"
             return None
 
     def write_status(self, trial_id: str, status: Status) -> None:
@@ -143,10 +244,7 @@ class Store:
 
     def read_measurements(self, trial_id: str, step: int) -> dict[str, dict[str, Any]]:
         """A checkpoint's measurements by :func:`measurement_key`; a damaged file counts as none and is made anew."""
-        try:
-            return dict((self.trial(trial_id) / MEASUREMENTS).read_json(f"{step_name(step)}.json")["measurements"])
-        except (FileNotFoundError, CorruptFileError):
-            return {}
+        return self._if_whole(self.trial(trial_id) / MEASUREMENTS, f"{step_name(step)}.json", _measurements) or {}
 
     def measurements_file(self, trial_id: str, step: int) -> str:
         """Where the measurements of a checkpoint lie, for people."""
@@ -197,15 +295,15 @@ class Store:
         """``sweep.json``, None for a new store. Raises SpecError for a folder that is not a store, or a damaged one."""
         if self.root.exists(SWEEP):
             try:
-                body = self.root.read_json(SWEEP)
+                number = self.root.read_json(SWEEP).get("format")
+                if number == FORMAT:
+                    return self.root.read_record(SWEEP, _sweep_record)
             except CorruptFileError as error:
-                raise SpecError(str(error)) from error
-            if body["format"] != FORMAT:
-                raise SpecError(
-                    f"{self.uri}: a store of format {body['format']}, of another version of Toposweep than this one, "
-                    f"which reads format {FORMAT}; use another --store, or that version"
-                )
-            return body
+                raise SpecError(f"{error}; put a copy of it back, or use another --store") from error
+            raise SpecError(
+                f"{self.root}/{SWEEP}: of a store of format {number}, of another version of Toposweep than this one, "
+                f"which reads format {FORMAT}; use another --store, or that version"
+            )
         others = [name for name in self.root.names() if not name.startswith(".")]
         if others:
             raise SpecError(
@@ -270,17 +368,26 @@ class Store:
     def _changed_trials(self, sweep: Sweep) -> list[tuple[str, Any, Any]]:
         """What a setting's words do not show: another tokenizer at the same path, another shape of a model's name."""
         wanted = {config.model.name: config for config in sweep.trials()}
-        for trial_id in self.trial_ids():
+        there = self.trial_ids()
+        for trial_id in there:
             try:
-                known = self.read_trial(trial_id)
+                known = self._recorded_trial(trial_id)
             except CorruptFileError:
                 continue  # it is written anew if the sweep has it
+            if known.trial_id != trial_id and known.trial_id in there:
+                continue  # a copy of another's, likewise
             if known.trial_id != trial_id:
                 return [("the identity of a trial (the training loop's version)", trial_id, known.trial_id)]
             config = wanted.pop(known.model.name, None)  # one of a model speaks for all
             if config is not None and (changes := _changes(known, config)):
                 return [(f"{name} of {known.model.name}", old, new) for name, old, new in changes]
         return []
+
+
+def _nearest(root: Folder) -> Path:
+    """Of a local folder and the folders around it the innermost that is there."""
+    path = Path(root.path)
+    return next(one for one in (path, *path.parents) if one.exists())
 
 
 def _changes(known: Trial, config: Trial) -> list[tuple[str, Any, Any]]:

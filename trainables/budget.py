@@ -27,7 +27,7 @@ class Budget:
     @classmethod
     def parse(cls, text: str) -> Budget:
         """``1e11`` or ``1e11flops`` (FLOPs), ``3e6tokens``, ``200steps``. Raises ValueError."""
-        match = re.fullmatch(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(flops|tokens|steps)?\s*", text)
+        match = re.fullmatch(r"\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*(flops|tokens|steps)?\s*", text)
         if match is None:
             raise ValueError(f"{text!r} is not a budget; write for example 1e11 (FLOPs), 3e6tokens or 200steps")
         return cls(float(match[1]), match[2] or "flops")  # type: ignore[arg-type]

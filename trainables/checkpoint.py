@@ -9,12 +9,14 @@ state together under ``interim/``: to go on from, never measured, and gone with 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from trainables import models
 from trainables.storage import MANIFEST, CorruptFileError, Folder
+from trainables.typed import read
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
 CHECKPOINTS, TRAINING_STATE, INTERIM = "checkpoints", "training_state", "interim"
 WEIGHTS, STATE, RELEASED = "model.safetensors", "state.safetensors", "released.json"
 KEPT_TRAINING_STATES = 2  # the newest, and one to fall back on should it be damaged
+
+
+class Released(TypedDict):
+    """The marker of a checkpoint that was deleted on purpose; measured: by what, as measurements are filed."""
+
+    step: int
+    measured: NotRequired[list[str]]
 
 
 def step_name(step: int) -> str:
@@ -76,16 +85,23 @@ def release(trial: Folder, step: int, **why: Any) -> None:
     """
     folder = trial / CHECKPOINTS / step_name(step)
     if not folder.exists(RELEASED):
-        folder.write_json(RELEASED, {"step": step, "weights": folder.read_json(MANIFEST)["files"][WEIGHTS], **why})
+        folder.write_json(RELEASED, {"step": step, "weights": _weights(folder), **why})
     folder.delete(MANIFEST)
     for name in folder.names():
         if name != RELEASED:
             folder.delete(name)
 
 
-def read_release(trial: Folder, step: int) -> dict[str, Any]:
+def _weights(folder: Folder) -> Any:
+    entry = folder.manifest().get(WEIGHTS)
+    if entry is None:
+        raise CorruptFileError(f"{folder}/{MANIFEST}: names no {WEIGHTS}")
+    return entry
+
+
+def read_release(trial: Folder, step: int) -> Released:
     """What :func:`release` wrote. Raises FileNotFoundError, CorruptFileError."""
-    return (trial / CHECKPOINTS / step_name(step)).read_json(RELEASED)
+    return (trial / CHECKPOINTS / step_name(step)).read_record(RELEASED, functools.partial(read, Released))
 
 
 def take_back_release(trial: Folder, step: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from trainables.budget import Budget, flops_per_token
 from trainables.storage import canonical_json, sha256
+from trainables.typed import read
 
 LOOP_VERSION = 1  # raise it when a change to the training loop changes a trial's bits
 
@@ -133,15 +134,9 @@ class TrialConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> TrialConfig:
-        return cls(
-            **data
-            | {
-                "model": ModelConfig(**data["model"]),
-                "budget": Budget(**data["budget"]),
-                "optimization": Optimization(**data["optimization"]),
-                "early_stop": tuple(data.get("early_stop", ())),
-            }
-        )
+        """Raises FormError for what is not a :meth:`to_json`."""
+        found: TrialConfig = read(cls, data)
+        return found
 
 
 @dataclass(frozen=True)
@@ -239,16 +234,16 @@ class PublishedConfig:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> PublishedConfig:
-        revisions = tuple(Revision(**one) for one in data["revisions"])
-        further = tuple(data["further_steps"])
-        return cls(**data | {"model": ModelConfig(**data["model"]), "revisions": revisions, "further_steps": further})
+        """Raises FormError for what is not a :meth:`to_json`."""
+        found: PublishedConfig = read(cls, data)
+        return found
 
 
 Trial = TrialConfig | PublishedConfig
 
 
 def trial_from_json(data: dict[str, Any]) -> Trial:
-    """Either kind's ``to_json``."""
+    """From either kind's ``to_json``. Raises FormError."""
     return PublishedConfig.from_json(data) if "revisions" in data else TrialConfig.from_json(data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -73,10 +74,9 @@ class Files:
     def fingerprint(self) -> str:
         """By the files' names and sizes, and of local ones by their beginnings and ends. Raises ShardError if there are
         none."""
-        root = Folder.open(self.uri)
+        found, root = self._found(), Folder.open(self.uri)
         files = [
-            [name or root.name, size, _sample(root, name, size) if root.is_local else ""]
-            for name, size, _ in self._found()
+            [name or root.name, size, _sample(root, name, size) if root.is_local else ""] for name, size, _ in found
         ]
         return f"shards-{sha256(canonical_json(files))[:12]}"
 
@@ -102,15 +102,17 @@ class Files:
         """(name within the folder, bytes, split) of each shard, by name; the name of a single file is empty."""
         try:
             root = Folder.open(self.uri)
-            if root.is_file() and root.name.endswith(SUFFIXES):
+            if root.is_file():
+                if not root.name.endswith(SUFFIXES):
+                    raise ValueError(f"is a file, and its name does not end in {', '.join(SUFFIXES)}")
                 size = root.filesystem.get_file_info(root.path).size
                 return [("", size, "train")]
-            found = [(name, size, _split_of(name)) for name, size in root.sizes().items() if _is_shard(name)]
-            for folder in root.names():
+            found = [(name, size, _split_of(name)) for name, size in _shards_in(root).items()]
+            for folder in sorted(set(root.names()) - root.sizes().keys()):
                 if split := _SPLIT_NAMES.get(folder.lower()):
-                    sizes = (root / folder).sizes()
-                    found += [(f"{folder}/{name}", size, split) for name, size in sizes.items() if _is_shard(name)]
-        except (OSError, ValueError) as error:
+                    inside = _shards_in(root / folder).items()
+                    found += [(f"{folder}/{name}", size, split) for name, size in inside]
+        except (OSError, ValueError, NotImplementedError) as error:  # hf:// lists no repositories
             reason = hub.explanation(error) if self.uri.startswith("hf://") else None
             raise ShardError(f"corpus {self.uri}: {reason or error}") from error
         if not found:
@@ -122,11 +124,26 @@ class Files:
 
 
 def _sample(root: Folder, name: str, size: int) -> str:
-    """What tells files of one name and size apart, in no time."""
-    with root.filesystem.open_input_file(f"{root.path}/{name}" if name else root.path) as stream:
-        start = stream.read(SAMPLE_BYTES)
-        stream.seek(max(0, size - SAMPLE_BYTES))
-        return sha256(start + stream.read(SAMPLE_BYTES))
+    """What tells files of one name and size apart, in no time. Raises ShardError."""
+    path = f"{root.path}/{name}" if name else root.path
+    try:
+        with root.filesystem.open_input_file(path) as stream:
+            start = stream.read(SAMPLE_BYTES)
+            stream.seek(max(0, size - SAMPLE_BYTES))
+            return sha256(start + stream.read(SAMPLE_BYTES))
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read ({error}); mend its permissions, or fetch it anew") from error
+
+
+def _shards_in(folder: Folder) -> dict[str, int]:
+    """Bytes of the shards directly inside, by name. Raises ValueError for what has a shard's name and is no file: left
+    out, a part of the corpus would be missing silently."""
+    sizes = folder.sizes()
+    local = folder.is_local and os.path.isdir(folder.path)
+    names = sorted(os.listdir(folder.path)) if local else folder.names()  # pyarrow lists no link to nothing
+    if others := [name for name in names if _is_shard(name) and name not in sizes]:
+        raise ValueError(f"{others[0]} is no file, but a folder or a link to nothing; mend it, or move it away")
+    return {name: size for name, size in sizes.items() if _is_shard(name)}
 
 
 def _is_shard(name: str) -> bool:

@@ -29,7 +29,10 @@ def parse(parts: Sequence[str]) -> dict[str, float]:
             raise ValueError(f"{domain.strip()!r} is given twice")
         weights[domain.strip()] = weight
     total = sum(weights.values())
-    return {domain: weight / total for domain, weight in sorted(weights.items())}
+    shares = {domain: weight / total for domain, weight in sorted(weights.items())}
+    if nothing := [domain for domain, share in shares.items() if not share]:
+        raise ValueError(f"the share of {nothing[0]} is too small for a number; give weights nearer each other")
+    return shares
 
 
 @dataclass

@@ -194,9 +194,9 @@ def published(word: str, revision: str) -> ModelConfig:
     try:
         settings = json.loads(path.read_text())
         architecture = settings.pop("model_type")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"model={word}: {path} is not the configuration of a transformers model ({error!r})"
+            f"model={word}: {path} is not the configuration of a transformers model ({error!r}); fetch it anew"
         ) from error
     if settings.pop("auto_map", None) and not _is_native(architecture):
         raise ValueError(
@@ -234,6 +234,9 @@ def _counted(config: ModelConfig) -> ModelConfig:
         n_params_matmul=matmul // 2,
         attention_width=attention // 4,
     )
+    for name in ("n_layers", "d_model", "vocab_size", "context"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"model {config.name}: {CONFIG} says {name}={getattr(config, name)}; it must be positive")
     nearest = min(
         (known for known in MODELS.values() if known.name.startswith("pythia")),
         key=lambda known: abs(math.log(known.n_params_non_embedding / max(1, config.n_params_non_embedding))),

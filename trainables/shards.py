@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ CHUNK_BYTES = 1 << 16
 ROWS = 256  # of a table that are in memory at once
 HELD_OUT_PERCENT = 5  # each of validation and test, by document hash
 NO_DOMAIN = "all"
+END_OF_ARROW = b"\0\0\0\0"  # of every whole stream, and pyarrow takes one that was cut off between batches for whole
+_MEND = "mend it or leave it out"
 _UNREADABLE = (zstandard.ZstdError, zlib.error, EOFError, OSError, pa.ArrowException)
 
 
@@ -72,13 +75,15 @@ class Columns:
                 "other columns are named by text_columns="
             )
         domain = _value(record, self.domain or "meta.pile_set_name")
-        if self.domain and not isinstance(domain, str):
-            raise ShardError(f'{place}: no "{self.domain}" string; domain_column= names the column of the domain')
+        if not isinstance(domain, str) and (self.domain or domain is not None):
+            name = self.domain or "meta.pile_set_name"
+            raise ShardError(f'{place}: no "{name}" string; domain_column= names the column of the domain')
         document = Document("\n".join(texts), domain if isinstance(domain, str) else NO_DOMAIN)
         try:  # JSON can spell half a surrogate pair, which is no character and has no UTF-8 form
             (document.text + document.domain).encode()
         except UnicodeEncodeError as error:
-            raise ShardError(f"{place}: an unpaired surrogate, {error.object[error.start]!a}") from error
+            wrong = f"an unpaired surrogate, {error.object[error.start]!a}"
+            raise ShardError(f"{place}: {wrong}; {_MEND}") from error
         return document
 
     def is_null(self, record: Any) -> bool:
@@ -92,6 +97,9 @@ class Columns:
         if self.text or schema.get("text"):
             return self
         found = [name for name, is_text in schema.items() if is_text]
+        if not found:
+            listed = ", ".join(schema) or "none at all"
+            raise ShardError(f"{place}: among its columns is no text: {listed}; give a corpus of documents")
         if len(found) != 1:
             raise ShardError(
                 f"{place}: which column is the text? It has {', '.join(schema)}; say text_columns=NAME (or several)"
@@ -136,7 +144,7 @@ def read_documents(path: str | Path, columns: Columns = PILE) -> Iterator[Docume
     name = str(path).partition("?")[0] if "://" in str(path) else str(path)  # of a URI, without its settings
     read, unit = (_from_lines, "line") if name.endswith(LINES) else (_from_table, "row")
     try:
-        with open_binary(path, seekable=name.endswith(PARQUET)) as stream:
+        with open_binary(path, seekable=not name.endswith(LINES)) as stream:
             for number, document in read(stream, name, columns):  # noqa: B007
                 yield document
     except (*_UNREADABLE, UnicodeDecodeError, OverflowError) as error:  # the last two of a Parquet file's values
@@ -173,10 +181,15 @@ def _records(stream: BinaryIO, path: str) -> Iterator[tuple[int, Any]]:
 
 def _from_table(stream: BinaryIO, path: str, columns: Columns) -> Iterator[tuple[int, Document]]:
     if path.endswith(PARQUET):
-        file = pq.ParquetFile(stream)
+        file = pq.ParquetFile(stream, page_checksum_verification=True)  # where the writer gave them
         schema, batches = file.schema_arrow, file.iter_batches(batch_size=ROWS)
     else:
         reader = pa.ipc.open_stream(stream)
+        start = stream.tell()
+        stream.seek(-len(END_OF_ARROW), os.SEEK_END)
+        if stream.read() != END_OF_ARROW:
+            raise EOFError("the file ends before its stream does")
+        stream.seek(start)
         schema, batches = reader.schema, iter(reader)
     columns = columns.of_table({field.name: _is_text(field.type) for field in schema}, path)
     number = 0
@@ -227,8 +240,8 @@ def _parse(line: bytes, place: str) -> Any:
     try:
         return json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ShardError(f"{place}: not valid UTF-8 (byte {error.start} of the line)") from error
+        raise ShardError(f"{place}: not valid UTF-8 (byte {error.start} of the line); {_MEND}") from error
     except json.JSONDecodeError as error:
-        raise ShardError(f"{place}: not valid JSON ({error.msg}, column {error.colno})") from error
+        raise ShardError(f"{place}: not valid JSON ({error.msg}, column {error.colno}); {_MEND}") from error
     except (ValueError, RecursionError) as error:  # an integer of thousands of digits, or nesting without end
-        raise ShardError(f"{place}: not JSON that Python reads ({error})") from error
+        raise ShardError(f"{place}: not JSON that Python reads ({error}); {_MEND}") from error

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from trainables.storage import Folder
+from trainables.typed import FormError, read
 
 if TYPE_CHECKING:
     import torch
@@ -86,4 +87,12 @@ def segment_starts(trial: Folder) -> list[int]:
 
 def read_segment(trial: Folder, start: int) -> dict[str, list[Any]]:
     """The columns of a segment, each a list with one entry per step. Raises CorruptFileError."""
-    return (trial / LOG).read_json(segment_name(start))
+    return (trial / LOG).read_record(segment_name(start), _columns)
+
+
+def _columns(body: dict[str, Any]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = read(dict[str, list[float]], body)
+    read(list[int], found.get(COLUMNS[0], ()), COLUMNS[0])
+    if missing := [name for name in COLUMNS if len(found.get(name, ())) != len(found.get(COLUMNS[0], ()))]:
+        raise FormError(f"{missing[0]}: has not an entry for each step")
+    return found

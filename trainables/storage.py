@@ -9,26 +9,39 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import time
+import unicodedata
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict, TypeVar
 
 from pyarrow import fs
 
 from trainables.redaction import holds_keys
+from trainables.typed import FormError, read
 
 MANIFEST = "manifest.json"
 STREAM_BYTES = 1 << 20
+T = TypeVar("T")
 
 
 class CorruptFileError(ValueError):
     """A stored file is not what was written: cut short, changed, or not in our format."""
+
+
+class _Entry(TypedDict):
+    bytes: int
+    sha256: str
+
+
+class _Manifest(TypedDict):
+    files: dict[str, _Entry]
 
 
 def canonical_json(value: Any) -> bytes:
@@ -50,7 +63,14 @@ def local_path(word: str | os.PathLike[str]) -> Path:
     try:
         return Path(word).expanduser().absolute()
     except RuntimeError as error:
-        raise ValueError(f"{os.fspath(word)}: {error}") from error
+        raise ValueError(f"{os.fspath(word)}: {error} Write the path out") from error
+
+
+def refuse_unprintable(word: str) -> None:
+    """Raises ValueError for a word with a control character, or with a byte that is not UTF-8: no path or name that is
+    meant has one, and neither records nor a terminal can hold it."""
+    if wrong := next((one for one in word if unicodedata.category(one) in ("Cc", "Cs")), None):
+        raise ValueError(f"{word!a}: holds {wrong!a}, which is no character of a text; leave it out")
 
 
 def refuse_keys(uri: str) -> None:
@@ -93,9 +113,11 @@ class Folder:
     def open(cls, uri: str | os.PathLike[str]) -> Folder:
         """The folder at a local path or any URI that ``pyarrow.fs`` knows (``s3://``, ``gs://``, ``file://``).
 
-        Raises ValueError for a URI of no known scheme, and for one that holds keys.
+        Raises ValueError for a URI of no known scheme or without a bucket, for one that holds keys, and for what is no
+        text.
         """
         text = os.fspath(uri)
+        refuse_unprintable(text)
         if "://" not in text:
             return cls(fs.LocalFileSystem(), str(local_path(text)))
         refuse_keys(text)
@@ -103,6 +125,9 @@ class Folder:
             filesystem, path = fs.FileSystem.from_uri(text)
         except Exception as error:
             raise ValueError(f"{text}: not a path or a URI that pyarrow can open ({error})") from error
+        refuse_unprintable(path)
+        if not path.strip("/") and filesystem.type_name != "local":  # gs:// would wait for ever
+            raise ValueError(f"{text}: names no bucket; write for example {text.partition(':')[0]}://BUCKET/FOLDER")
         return cls(filesystem, path.rstrip("/"))
 
     def __truediv__(self, name: str) -> Folder:
@@ -168,9 +193,16 @@ class Folder:
         return count
 
     def read(self, name: str) -> bytes:
-        """The file's bytes. Raises FileNotFoundError."""
-        with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
-            return stream.read()
+        """The file's bytes. Raises FileNotFoundError, and CorruptFileError where a folder is in its place."""
+        try:
+            with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if self.filesystem.get_file_info(f"{self.path}/{name}").type == fs.FileType.Directory:
+                raise CorruptFileError(f"{self}/{name}: is a folder, and a file belongs there; move it away") from error
+            raise
 
     def write(self, name: str, data: bytes) -> None:
         """Write the whole file or nothing; an older file of that name is replaced at once."""
@@ -233,14 +265,29 @@ class Folder:
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A record written by :meth:`write_json`. Raises FileNotFoundError, CorruptFileError."""
+        data = self.read(name)
         try:
-            body = json.loads(self.read(name))
+            body = json.loads(data)
             unchanged = body.pop("sha256") == sha256(canonical_json(body))
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise CorruptFileError(f"{self}/{name}: not a record of ours ({error!r})") from error
         if not unchanged:
             raise CorruptFileError(f"{self}/{name}: its content does not match its sha256")
         return dict(body)
+
+    def read_record(self, name: str, form: Callable[[dict[str, Any]], T]) -> T:
+        """A record as ``form`` makes it of :meth:`read_json`'s, or refuses it with a FormError: what another program
+        wrote has a right sha256, too. Raises FileNotFoundError, CorruptFileError."""
+        body = self.read_json(name)
+        try:
+            return form(body)
+        except FormError as error:
+            raise CorruptFileError(f"{self}/{name}: not a record of ours ({error})") from error
+
+    def manifest(self) -> dict[str, _Entry]:
+        """Sizes and hashes of the files of a committed folder. Raises FileNotFoundError, CorruptFileError."""
+        found: _Manifest = self.read_record(MANIFEST, functools.partial(read, _Manifest))
+        return found["files"]
 
     def commit(self, files: Iterable[tuple[str, bytes]], **about: Any) -> None:
         """Write several files and then the manifest that makes them count. Streams: one file in memory at a time."""
@@ -255,7 +302,7 @@ class Folder:
 
     def read_committed(self, name: str) -> bytes:
         """A file of a committed folder, checked against the manifest. Raises FileNotFoundError, CorruptFileError."""
-        entry = self.read_json(MANIFEST)["files"].get(name)
+        entry = self.manifest().get(name)
         if entry is None:
             raise FileNotFoundError(f"{self}/{name}: not one of the files that were committed here")
         data = self.read(name)

@@ -6,17 +6,19 @@ alike. Vectors do not count: layer norms and biases are often still as they were
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from trainables import models
 from trainables.checkpoint import step_name
 from trainables.config import PublishedConfig, Revision
 from trainables.storage import CorruptFileError, Folder
+from trainables.typed import read
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +35,10 @@ class Fault:
 
     kind: Literal["identical", "mixed", "missing"]
     reason: str
+
+
+class _Record(TypedDict):
+    matrices: dict[str, str]
 
 
 def record(trial: Folder, step: int, revision: Revision, model: PreTrainedModel) -> None:
@@ -53,7 +59,10 @@ def faults(trial: Folder, config: PublishedConfig) -> dict[int, Fault]:
     hashes = {}
     for step in config.checkpoint_steps:
         try:
-            hashes[step] = (trial / TENSORS).read_json(f"{step_name(step)}.json")["matrices"]
+            recorded: _Record = (trial / TENSORS).read_record(
+                f"{step_name(step)}.json", functools.partial(read, _Record)
+            )
+            hashes[step] = recorded["matrices"]
         except (FileNotFoundError, CorruptFileError):
             continue  # not fetched yet; a damaged one is made again with the next run
     missing = [one for one in config.revisions if one.commit is None]

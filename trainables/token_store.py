@@ -8,9 +8,10 @@ can be extended by larger budgets, and a trial needs just one part in memory.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +20,33 @@ import pyarrow.parquet as pq
 from trainables.corpus import SPLITS
 from trainables.mixture import Mixer
 from trainables.storage import CorruptFileError, Folder, sha256
+from trainables.typed import read
 
 WINDOW = 1024  # blocks per part; at 2049 uint16 tokens a part is 4 MB
 META = "tokens.json"
 TOKENIZER = "tokenizer.json"
 HELD_OUT_BLOCKS = 128  # of each; the first of the stream, so that ingesting more never changes them
 HELD_OUT_BLOCKS_PER_DOCUMENT = 4  # a held-out document is cut here, or one long file would be the whole split
+
+
+class Parts(TypedDict):
+    """Of a split: its blocks, and the sha256 of each part."""
+
+    blocks: int
+    sha256: list[str]
+
+
+class Meta(TypedDict):
+    """What a token store says of itself, beside the :class:`trainables.token_spec.TokenSpec` that it was made by."""
+
+    train: Parts
+    validation: Parts
+    test: Parts
+    complete: bool
+    commit: str | None
+    tokenizer_sha256: str
+    end_of_text: str
+    vocab_size: int
 
 
 @dataclass(frozen=True)
@@ -132,7 +154,7 @@ class TokenStore:
     """A prepared token store. :meth:`open` raises ValueError where there is none, or a damaged one."""
 
     folder: Folder
-    meta: dict[str, Any]
+    meta: dict[str, Any]  # a Meta
     _window: tuple[tuple[int, int, int], np.ndarray] | None = None  # (data_seed, epoch, part) and its shuffled blocks
 
     @classmethod
@@ -140,7 +162,7 @@ class TokenStore:
         if not folder.exists(META):
             raise ValueError(f"{folder}: no token store there ({META} is missing)")
         try:
-            return cls(folder, folder.read_json(META))
+            return cls(folder, folder.read_record(META, functools.partial(read, Meta)))
         except CorruptFileError as error:
             raise CorruptFileError(f"{error}; delete this file and run again, it is made anew") from error
 

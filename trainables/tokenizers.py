@@ -23,6 +23,8 @@ END_OF_TEXT = "<|endoftext|>"
 TRAINING_BYTES = 4_000_000  # enough for a vocabulary of some thousands; 1.5 s on one core
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+IDS_AT_MOST = 2**24  # the largest vocabularies have 2**18
+_MEND = f"fetch it anew, or give another, or tokenizer={BPE}"
 
 
 def find(word: str, model: ModelConfig) -> Path | None:
@@ -90,22 +92,28 @@ def load(path: str | Path) -> tuple[Tokenizer, str]:
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
-        raise ValueError(f"tokenizer {path}: not a tokenizer.json ({error})") from error
+        raise ValueError(f"tokenizer {path}: not a tokenizer.json ({error}); {_MEND}") from error
+    if (last := max(tokenizer.get_vocab().values(), default=0)) >= IDS_AT_MOST:  # its JSON lists every id
+        raise ValueError(f"tokenizer {path}: has a token of id {last}, and {IDS_AT_MOST:,} are read at most; {_MEND}")
     tokenizer.no_truncation()  # a fine-tuned model's may have been saved with either
     tokenizer.no_padding()
     if getattr(tokenizer.model, "dropout", None):
-        raise ValueError(f"tokenizer {path}: its BPE drops merges at random, so no two runs would see the same tokens")
+        raise ValueError(
+            f"tokenizer {path}: its BPE drops merges at random, so no two runs would see the same tokens; {_MEND}"
+        )
     if not _is_byte_level(tokenizer) and not _has_byte_fallback(tokenizer):
-        raise ValueError(f"tokenizer {path}: not byte-level, so the bytes of its tokens cannot be counted")
+        raise ValueError(f"tokenizer {path}: not byte-level, so the bytes of its tokens cannot be counted; {_MEND}")
     try:
         own = json.loads(path.with_name(SETTINGS).read_text()).get("eos_token")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         own = None
     own = own.get("content") if isinstance(own, dict) else own
     for token in (own, END_OF_TEXT):
-        if token and tokenizer.token_to_id(token) is not None:
+        if isinstance(token, str) and token and tokenizer.token_to_id(token) is not None:
             return tokenizer, token
-    raise ValueError(f"tokenizer {path}: has no {END_OF_TEXT} token to separate documents with, nor {SETTINGS} another")
+    raise ValueError(
+        f"tokenizer {path}: has no {END_OF_TEXT} token to separate documents with, nor {SETTINGS} another; {_MEND}"
+    )
 
 
 @functools.lru_cache(maxsize=8)

@@ -103,7 +103,8 @@ def test_status_round_trip_and_a_damaged_one_counts_as_none(store: Store) -> Non
 
 def test_measurements_merge_by_metric_and_version(store: Store) -> None:
     def one(name: str, version: int, value: float) -> dict[str, object]:
-        return {"metric": name, "version": version, "status": "ok", "values": [[name, None, value, None]]}
+        about = {"metric": name, "version": version, "status": "ok", "reason": None, "seconds": 1.0}
+        return about | {"values": [[name, None, value, None]]}
 
     store.add_measurements("t", 8, [one("a", 1, 1.0), one("b", 1, 2.0)])
     store.add_measurements("t", 8, [one("a", 1, 1.0), one("a", 2, 3.0)])
