@@ -173,6 +173,13 @@ OVERRIDES: dict[str, list[tuple[str, str]]] = {
     "workers": [("0", POSITIVE), ("3", "must be a multiple of workers=3")],
     "evaluators": [("-1", "between 0 and 10,000"), (str(10**9), "between 0 and 10,000")],
     "retries": [("-1", "must not be negative"), ("x", WHOLE)],
+    "grace": [("-1", "must not be negative"), ("nan", FINITE), ("soon", NUMBER)],
+    "deterministic": [("1", "neither true nor false"), ("", "neither true nor false")],
+    "early_stop": [
+        *((text, "write LOSS@STEP, for example 7.5@1000") for text in ("7", "@", "7@", "@3", "7@-1", "7@1.5", "nan@1")),
+        *((text, "write LOSS@STEP, for example 7.5@1000") for text in ("inf@1", "0@1", "-7@1", "7@1;6@2", "7@1,x@2")),
+        ("7@" + "9" * 30, "write LOSS@STEP"),
+    ],
     "keep": [
         ("", "Allowed: all, weights"),
         ("last:0", "whole number K >= 1"),

@@ -252,7 +252,9 @@ def planted(world: World, name: str, content: bytes) -> Path:
 
 def planted_diagram(world: World, content: bytes) -> None:
     (one,) = (one for one in world.store.read_measurements(world.trial.name, 4).values() if "diagrams" in one)
-    world.store.add_measurements(world.trial.name, 4, [{**one, "diagrams": {"sha256": sha256(content)}}])
+    world.store.add_measurements(
+        world.trial.name, 4, [{**one, "diagrams": {"bytes": len(content), "sha256": sha256(content)}}]
+    )
     world.trial.write(DIAGRAM, content)
 
 

@@ -27,7 +27,7 @@ class Rule:
     def parse(cls, text: str) -> Rule:
         """``7.5@1000``: a loss and a step. Raises ValueError."""
         loss, at, step = text.partition("@")
-        if at and re.fullmatch(r"[0-9]+", step):
+        if at and re.fullmatch(r"[0-9]{1,18}", step):
             try:
                 found = cls(float(loss), int(step))
             except ValueError:

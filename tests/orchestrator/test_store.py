@@ -194,7 +194,8 @@ def test_reasons_and_logs_are_kept_without_secrets(tmp_path: Path, monkeypatch: 
     store, said = Store.open(str(tmp_path / "store")), "refused hf_secret_of_a_user at https://u:word@host/"
     store.write_status("t", Status("failed", 3, 1.0, said))
     store.write_error("t", said)
-    store.add_measurements("t", 3, [{"metric": "held_out", "version": 1, "status": "failed", "reason": said}])
+    failed = {"metric": "held_out", "version": 1, "status": "failed", "reason": said, "seconds": 0.0, "values": []}
+    store.add_measurements("t", 3, [failed])
     hidden = "refused *** at https://***@host/"
     status = store.read_status("t")
     assert status is not None
