@@ -120,7 +120,8 @@ class Place:
     def start(self, *settings: str, command: str = "run", wrapper: tuple[str, ...] = ()) -> Run:
         self.temporary.mkdir(parents=True, exist_ok=True)
         out = self.folder / f"out-{len(self.runs)}"
-        words = ["run", "quickstart", "--store", str(self.store), *self.settings, *settings]
+        given = dict(one.split("=", 1) for one in (*self.settings, *settings))  # a later one counts
+        words = ["run", "quickstart", "--store", str(self.store), *(f"{key}={value}" for key, value in given.items())]
         if command != "run":
             words = [command, str(self.store)]
         elif self.address:

@@ -296,15 +296,22 @@ def on_one_core(context: Context, count: int) -> int:
     return 0
 
 
+def without_evaluators(context: Context, count: int) -> int:
+    """Training alone; everything is measured afterwards."""
+    context.place.start("metrics=none").end(0)
+    return 0
+
+
 KILL = (signal.SIGKILL,)
 SCENARIOS = (
     Scenario("none, a second time", nothing, 0),
     Scenario("none, one trial at a time", on_one_core, 0),
+    Scenario("none, evaluators after training", without_evaluators, 0),
     Scenario("mixed kills of processes", kill_processes((TRIAL, EVALUATOR), (*KILL, signal.SIGTERM)), 8, quick=4),
     Scenario("trial process killed", kill_processes((TRIAL,), KILL), 8),
     Scenario("trial process gets SIGTERM", kill_processes((TRIAL,), (signal.SIGTERM,)), 8),
     Scenario("evaluator killed", kill_processes((EVALUATOR,), KILL), 8),
-    Scenario("Train worker killed", kill_processes((WORKER,), KILL), 3, settings=DISTRIBUTED),
+    Scenario("Train worker killed", kill_processes((WORKER,), KILL), 3, quick=1, settings=DISTRIBUTED),
     Scenario("second node's raylet killed", kill_nodes, 2),
     Scenario("driver killed", end_driver(signal.SIGKILL, -signal.SIGKILL), 5, quick=1),
     Scenario("driver gets SIGTERM", end_driver(signal.SIGTERM, 130), 3),
