@@ -282,17 +282,22 @@ def _plan_table(planned: list[PlannedTrial], sizes: list[str], store: Store) -> 
 
 
 def _status(options: argparse.Namespace) -> int:
+    from orchestrator import lease
     from orchestrator import plan as planning
     from orchestrator.store import Store
 
     store = Store.existing(options.store)
     planned = planning.standing(store)
+    holder = lease.read(store.root)
+    driven = holder is not None and not holder.is_dead
     table = Table(box=None)
     for heading in ("trial", "state", "step", "measured", "why"):
         table.add_column(heading, overflow="fold")
     for trial in planned:
         status = store.read_status(trial.trial_id)
-        state = status.state.replace("running", "running or interrupted") if status else "waiting"
+        state = status.state if status else "waiting"
+        if state == "running" and not driven:
+            state = "interrupted"  # with its driver, before it could say so
         measured = len(store.measured_steps(trial.trial_id))
         table.add_row(
             trial.trial_id, state, f"{trial.from_step}/{trial.config.steps}", f"{measured}", escape(trial.reason)
@@ -304,6 +309,8 @@ def _status(options: argparse.Namespace) -> int:
     failed = sum("failed" in trial.reason for trial in planned)
     left = sum(trial.action != "done" for trial in planned)
     print(f"{len(planned)} trials: {len(planned) - left} done, {left} left, of which {failed} failed")
+    if driven:
+        print(f"{holder} is working on it")
     return FAILED if failed else DONE
 
 

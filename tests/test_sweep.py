@@ -15,6 +15,8 @@ import pytest
 
 import search_spaces
 import sweep
+from orchestrator.alarm import Alarm
+from orchestrator.lease import hold
 from orchestrator.overrides import override
 from orchestrator.plan import plan
 from orchestrator.store import Status, Store
@@ -129,6 +131,20 @@ def test_mixing_is_refused_with_both_values(finished: Path, capsys: pytest.Captu
 def test_status_counts(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep.main(["status", str(finished)]) == 0
     assert "4 trials: 4 done, 0 left, of which 0 failed" in capsys.readouterr().out
+
+
+def test_status_tells_a_run_that_is_at_work_from_one_that_died(
+    store_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, alarm = Store.existing(str(store_copy)), Alarm()
+    store.write_status(store.trial_ids()[0], Status("running", 0, 0.0))
+    assert sweep.main(["status", str(store_copy)]) == 0
+    assert " running " not in capsys.readouterr().out
+    with alarm.heard(), hold(store.root, alarm):
+        assert sweep.main(["status", str(store_copy)]) == 0
+        shown = capsys.readouterr().out
+        assert f"process {os.getpid()} on " in shown
+        assert " running " in shown
 
 
 def test_report_makes_the_derived_files_anew(store_copy: Path) -> None:
