@@ -277,7 +277,7 @@ def _train_and_measure(
             thread.join(0.2)  # with a limit, so that Ctrl-C is heard
     except KeyboardInterrupt:
         if held.alarm.error is None:
-            _save_running(store, sweep, todo, held, collector.display.console)
+            _save_running(store, sweep, collector, held)
         raise
     finally:
         stop.set()
@@ -285,20 +285,18 @@ def _train_and_measure(
         collector.close()
 
 
-def _save_running(store: Store, sweep: Sweep, todo: list[PlannedTrial], held: lease.Lease, console: Console) -> None:
+def _save_running(store: Store, sweep: Sweep, collector: Collector, held: lease.Lease) -> None:
     """Have the running trials save where they are, and wait for them as long as the sweep says."""
-
-    def running() -> list[str]:
-        statuses = ((trial.trial_id, store.read_status(trial.trial_id)) for trial in todo)
-        return [trial_id for trial_id, status in statuses if status is not None and status.state == "running"]
-
-    if sweep.checkpoints or not sweep.grace or not running():
+    running = [one.planned.trial_id for one in collector.running]
+    if sweep.checkpoints or not sweep.grace or not running:
         return
     held.ask_to_stop()
-    console.print(
-        f"stopping: {len(running())} running trials save where they are, in at most {sweep.grace:g} s "
-        "(grace=); interrupt again to lose what came after their last checkpoints"
+    collector.display.say(
+        f"stopping: {len(running)} running trials save where they are, in at most {sweep.grace:g} s (grace=); "
+        "interrupt again to lose what came after their last checkpoints"
     )
     until = time.monotonic() + sweep.grace
-    while running() and time.monotonic() < until:
+    while running and time.monotonic() < until:
+        statuses = {trial_id: store.read_status(trial_id) for trial_id in running}
+        running = [trial_id for trial_id, status in statuses.items() if status and status.state == "running"]
         time.sleep(0.2)

@@ -326,7 +326,7 @@ SCENARIOS = (
     ),
     Scenario("bits flipped in all kinds", damage_finished(tuple(FILES), verify=True), 2 * len(FILES), quick=len(FILES)),
     Scenario("bits flipped, not verified", damage_finished(("measurements", "status.json"), verify=False), 6),
-    Scenario("disk full", fill_disk, 3, root=True),
+    Scenario("disk full", fill_disk, 3, quick=1, root=True),
     Scenario("store read-only for a while", take_store_away(_read_only), 3, root=True),
     Scenario("store's disk away for a while", take_store_away(_hidden), 3, root=True),
     Scenario("store moved away for a while", take_store_away(_moved), 3, quick=1),

@@ -1,8 +1,6 @@
 """The real thing: Tune, Train, the pool, in one shared Ray."""
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -225,24 +223,25 @@ def test_input_that_cannot_be_read_is_named_with_file_and_line(
     assert f'{corpus / "0.jsonl"}, line 21: no "text" string' in capsys.readouterr().err
 
 
-@pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
-def test_a_full_disk_fails_the_trials_by_name_and_the_sweep_goes_on_once_there_is_room(
-    shared_tokens: Path, capsys: pytest.CaptureFixture[str]
+def test_a_rule_of_the_sweep_ends_a_trial_early_and_what_there_is_of_it_is_its_result(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    disk = shared_tokens / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
-        pytest.skip("this machine does not let root mount")
-    try:
-        assert run(disk, "metrics=none", "seeds=0", "budgets=20steps") == 1
-        assert "No space left on device" in capsys.readouterr().err
-        assert list(disk.rglob("*.tmp*")) == []
-        subprocess.run(["mount", "-o", "remount,size=60m", str(disk)], check=True)
-        assert run(disk, "metrics=none", "seeds=0", "budgets=20steps") == 0
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    rules = ("seeds=0", "budgets=20steps", "early_stop=100@1,0.1@8", "metrics=held_out,weight_trajectory_dimension")
+    assert run(prepared, *rules) == 0
+    store = Store.existing(str(prepared))
+    (trial,) = store.trial_ids()
+    assert (
+        f"stopped  {trial} at step 8: early_stop=0.1@8: the mean loss of the 4 steps up to 8" in capsys.readouterr().out
+    )
+    status = store.read_status(trial)
+    assert status is not None
+    assert (status.state, status.step) == ("stopped", 8)
+    assert committed_steps(store.trial(trial)) == store.measured_steps(trial) == [0, 1, 2, 4, 8]
+    assert [planned.action for planned in standing(store)] == ["done"]
+    assert run(prepared, *rules) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert run(prepared, *rules[:2], rules[3]) == 2  # what is not stopped by then would mix with what is
+    assert "early_stop was ['100@1', '0.1@8'], is now []" in capsys.readouterr().err
 
 
 def test_a_client_address_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
