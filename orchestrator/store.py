@@ -367,15 +367,17 @@ class Store:
 
     def _changed_trials(self, sweep: Sweep) -> list[tuple[str, Any, Any]]:
         """What a setting's words do not show: another tokenizer at the same path, another shape of a model's name."""
-        wanted = {config.model.name: config for config in sweep.trials()}
+        trials = sweep.trials()
+        wanted = {config.model.name: config for config in trials}
         there = self.trial_ids()
+        ours = {config.trial_id for config in trials}
         for trial_id in there:
             try:
                 known = self._recorded_trial(trial_id)
             except CorruptFileError:
                 continue  # it is written anew if the sweep has it
-            if known.trial_id != trial_id and known.trial_id in there:
-                continue  # a copy of another's, likewise
+            if known.trial_id != trial_id and (known.trial_id in there or trial_id in ours):
+                continue  # a copy of another's, or changed, likewise
             if known.trial_id != trial_id:
                 return [("the identity of a trial (the training loop's version)", trial_id, known.trial_id)]
             config = wanted.pop(known.model.name, None)  # one of a model speaks for all

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.bad import assert_refused, command
 from tests.test_bad_shards import ENDS_TO_END, FOLDERS, SHARDS, TOKENIZERS
 from tests.test_bad_stores import DAMAGES, FOREIGN, MANIFESTS, TOKENS
 from trainables.config import Trial
+from trainables.storage import sha256
 
 WHOLE, NUMBER, FINITE = "is not a whole number", "is not a number", "must be a finite number"
 POSITIVE, ALLOWED, EMPTY, TWICE = "must be positive", "Allowed: ", "needs at least one value", "a value is given twice"
@@ -345,11 +347,14 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_anything_starts(
 def test_a_search_space_that_gives_no_sweep_is_named(
     source: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spaces, name = tmp_path / "spaces", f"bad_{abs(hash(source))}"
+    spaces, name = tmp_path / "spaces", f"bad_{sha256(source.encode())[:8]}"  # a module is imported once
     spaces.mkdir()
     (spaces / f"{name}.py").write_text(source)
     monkeypatch.setattr(search_spaces, "__path__", [*search_spaces.__path__, str(spaces)])
-    ended = command(capsys, "plan", name, "--store", str(tmp_path / "store"))
+    try:
+        ended = command(capsys, "plan", name, "--store", str(tmp_path / "store"))
+    finally:
+        sys.modules.pop(f"search_spaces.{name}", None)
     assert_refused(ended, f"search_spaces/{name}.py: ", said)
     assert not (tmp_path / "store").exists()
 

@@ -55,7 +55,7 @@ def flipped(data: bytes, place: float = 0.5) -> bytes:
     return bytes(changed)
 
 
-TEXTS = ["word " * 20] * 2000
+TEXTS = [f"document {number} word" for number in range(2000)]
 MEND, ANEW, PILE = "mend it or leave it out", "fetch the file anew", "other columns are named by text_columns="
 # name, content, place, and what is said
 SHARDS: list[tuple[str, bytes, str, str]] = [
@@ -112,7 +112,7 @@ SHARDS: list[tuple[str, bytes, str, str]] = [
     ("not.parquet", GOOD, "after row 0", ANEW),
     ("empty.parquet", b"", "after row 0", ANEW),
     ("cut.parquet", parquet(text=TEXTS)[:-30], "after row 0", ANEW),
-    ("flipped.parquet", flipped(parquet(text=TEXTS), 0.2), "after row 0", ANEW),
+    ("flipped.parquet", flipped(parquet(text=TEXTS), 0.3), "after row 0", ANEW),
     ("magic.parquet", b"PAR1PAR1", "after row 0", ANEW),
     ("footer.parquet", b"PAR1\xff\xff\xff\x7fPAR1", "after row 0", ANEW),
     ("no-rows.parquet", parquet(text=pa.array([], pa.string())), "", "fetch it anew or remove it"),
@@ -309,7 +309,7 @@ def test_bad_input_ends_a_real_preparation_with_exit_2(
         path.write_bytes(zst(lines)[:-5])
         said = [str(path), ANEW]
     elif what == "table":
-        (folder / "1.parquet").write_bytes(flipped(parquet(text=TEXTS), 0.2))
+        (folder / "1.parquet").write_bytes(flipped(parquet(text=TEXTS), 0.3))
         path.write_bytes(lines)
         said = [str(folder / "1.parquet"), ANEW]
     elif what == "small":

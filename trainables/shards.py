@@ -26,7 +26,7 @@ CHUNK_BYTES = 1 << 16
 ROWS = 256  # of a table that are in memory at once
 HELD_OUT_PERCENT = 5  # each of validation and test, by document hash
 NO_DOMAIN = "all"
-END_OF_ARROW = b"\0\0\0\0"  # of every whole stream, and pyarrow takes one that was cut off between batches for whole
+END_OF_ARROW = b"\xff\xff\xff\xff\0\0\0\0"  # pyarrow takes a stream that was cut off between batches for whole
 _MEND = "mend it or leave it out"
 _UNREADABLE = (zstandard.ZstdError, zlib.error, EOFError, OSError, pa.ArrowException)
 
@@ -194,6 +194,7 @@ def _from_table(stream: BinaryIO, path: str, columns: Columns) -> Iterator[tuple
     columns = columns.of_table({field.name: _is_text(field.type) for field in schema}, path)
     number = 0
     for batch in batches:
+        batch.validate(full=True)  # a wrong offset in a damaged file would end the process, not raise
         for first in range(0, len(batch), ROWS):  # an Arrow file's batch may hold a thousand long documents
             for record in batch.slice(first, ROWS).to_pylist():
                 number += 1
