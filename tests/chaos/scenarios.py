@@ -63,7 +63,7 @@ class Scenario:
 
 
 def kill_processes(words: tuple[str, ...], signals: tuple[signal.Signals, ...]) -> Callable[[Context, int], int]:
-    """Of a running sweep, one after the other; the sweep goes on and ends well."""
+    """Of a running sweep, one after the other; the sweep goes on, and ends well, or with what was hit too often named."""
 
     def disturb(context: Context, count: int) -> int:
         run, killed = context.place.start(), 0
@@ -77,7 +77,7 @@ def kill_processes(words: tuple[str, ...], signals: tuple[signal.Signals, ...]) 
             for pid in run.find(word)[:1]:
                 os.kill(pid, signum)
                 killed += 1
-        run.end(0)
+        run.end(0, 1)
         return killed
 
     return disturb
