@@ -63,7 +63,7 @@ class Scenario:
 
 
 def kill_processes(words: tuple[str, ...], signals: tuple[signal.Signals, ...]) -> Callable[[Context, int], int]:
-    """Of a running sweep, one after the other; the sweep goes on, and ends well, or with what was hit too often named."""
+    """Of a running sweep, one after the other; the sweep goes on; what was hit too often is named."""
 
     def disturb(context: Context, count: int) -> int:
         run, killed = context.place.start(), 0
