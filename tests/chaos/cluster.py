@@ -23,7 +23,8 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         resources = {"evaluator": 1, "trial_driver": 1}
-        self.cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "resources": resources})
+        head = {"num_cpus": 1, "resources": resources, "include_dashboard": False}
+        self.cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self.add_second()
         self.place.address = self.cluster.address
         return self
@@ -39,12 +40,11 @@ class Nodes:
     def require_nothing_left(self) -> None:
         """No placement group, and no actor of the sweep's: what a job leaves is cleaned up once it has ended."""
         import ray
-        from ray.util.state import list_actors
 
         ray.init(address=self.cluster.address, log_to_driver=False)
         try:
             groups = [one for one in ray.util.placement_group_table().values() if one["state"] != "REMOVED"]
-            actors = [one for one in list_actors() if one.state != "DEAD" and "Toposweep" in one.class_name]
+            actors = [one for one in ray._private.state.actors().values() if one["State"] != "DEAD"]
         finally:
             ray.shutdown()
         require(not groups, f"placement groups are left: {groups}")

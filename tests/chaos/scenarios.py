@@ -21,7 +21,7 @@ SETTINGS = (
     "probe_points=32",
 )
 DISTRIBUTED = ("seeds=0", "budgets=120steps", "workers=2", *SETTINGS[2:])
-TRIAL, EVALUATOR, WORKER = "ray::ToposweepTrial", "ray::Evaluator", "ray::_RayTrainWorker"
+TRIAL, EVALUATOR, WORKER = "ray::ToposweepTrial", "ray::Evaluator", "RayTrainWorker"
 GCS, RAYLET = "gcs/gcs_server", "raylet/raylet"
 # of a finished sweep, by kind; those of tokens lie beside the store
 WEIGHTS = "store/trials/*/checkpoints/*/model.safetensors"
