@@ -11,6 +11,9 @@ from typing import Any
 from tests.chaos.runs import Place, require
 
 
+OURS = ("ToposweepTrial", "Evaluator")
+
+
 class Nodes:
     """A head with one CPU and the drivers' and evaluators' resources, and a second node with one CPU."""
 
@@ -44,9 +47,11 @@ class Nodes:
         ray.init(address=self.cluster.address, log_to_driver=False)
         try:
             groups = [one for one in ray.util.placement_group_table().values() if one["state"] != "REMOVED"]
-            actors = [one for one in ray._private.state.actors().values() if one["State"] != "DEAD"]
+            known = [one for one in ray._private.state.actors().values() if one["ActorClassName"] in OURS]
+            actors = [one for one in known if one["State"] != "DEAD"]
         finally:
             ray.shutdown()
+        require(len(known) > 1, f"no actor of the sweep is known: {known}")
         require(not groups, f"placement groups are left: {groups}")
         require(not actors, f"actors are left: {actors}")
 
