@@ -7,6 +7,7 @@ over: no process, temporary file, or lease. Exit code 0 where all promises were 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import random
 import shutil
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.runs import ChaosError, Outcome, Place, mounted, require, states, undisturbed
-from tests.chaos.scenarios import SCENARIOS, Context, Scenario
+from tests.chaos.scenarios import SCENARIOS, SETTINGS, SHORT, Context, Scenario
 
 COLUMNS = ("fault", "faults", "sweeps", "rows compared", "MB of weights compared", "seconds")
 
@@ -57,7 +58,7 @@ class References:
 def play(scenario: Scenario, count: int, seed: int, base: Path, references: References) -> Row:
     """Run a scenario, and one more sweep; a row of the table, which says what was broken."""
     finished, reference = references.of(scenario.settings)
-    place = Place(base / f"s{SCENARIOS.index(scenario)}", scenario.settings)
+    place = Place(Path(tempfile.mkdtemp(prefix="s", dir=base)), scenario.settings)
     began = time.monotonic()
     faults, rows, size, broken = 0, 0, 0, ""
     context = Context(place, random.Random(f"{seed} {scenario.kind}"), finished)
@@ -97,6 +98,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the random moments [0]")
     options = parser.parse_args()
     chosen = [one for one in SCENARIOS if (one.quick or not options.quick) and (options.only or "") in one.kind]
+    if options.quick:
+        chosen = [dataclasses.replace(one, settings=SHORT) if one.settings is SETTINGS else one for one in chosen]
     base = Path(tempfile.mkdtemp(prefix="tsc-"))
     references, rows = References(base), []
     for scenario in chosen:

@@ -10,7 +10,6 @@ from typing import Any
 
 from tests.chaos.runs import Place, require
 
-
 OURS = ("ToposweepTrial", "Evaluator")
 
 

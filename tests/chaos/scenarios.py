@@ -20,6 +20,7 @@ SETTINGS = (
     *("metrics=held_out,persistent_homology,linear_cka,weight_trajectory_dimension", "probe_sequences=8"),
     "probe_points=32",
 )
+SHORT = ("seeds=0,1", "budgets=60steps,120steps", *SETTINGS[2:])
 DISTRIBUTED = ("seeds=0", "budgets=120steps", "workers=2", *SETTINGS[2:])
 TRIAL, EVALUATOR, WORKER = "ray::ToposweepTrial", "ray::Evaluator", "RayTrainWorker"
 GCS, RAYLET = "gcs/gcs_server", "raylet/raylet"
@@ -307,7 +308,7 @@ SCENARIOS = (
     Scenario("none, a second time", nothing, 0),
     Scenario("none, one trial at a time", on_one_core, 0),
     Scenario("none, evaluators after training", without_evaluators, 0),
-    Scenario("mixed kills of processes", kill_processes((TRIAL, EVALUATOR), (*KILL, signal.SIGTERM)), 8, quick=4),
+    Scenario("mixed kills of processes", kill_processes((TRIAL, EVALUATOR), (*KILL, signal.SIGTERM)), 8, quick=3),
     Scenario("trial process killed", kill_processes((TRIAL,), KILL), 8),
     Scenario("trial process gets SIGTERM", kill_processes((TRIAL,), (signal.SIGTERM,)), 8),
     Scenario("evaluator killed", kill_processes((EVALUATOR,), KILL), 8),
@@ -315,8 +316,8 @@ SCENARIOS = (
     Scenario("second node's raylet killed", kill_nodes, 2),
     Scenario("driver killed", end_driver(signal.SIGKILL, -signal.SIGKILL), 3, quick=1),
     Scenario("driver gets SIGTERM", end_driver(signal.SIGTERM, 130), 3),
-    Scenario("driver gets SIGINT", end_driver(signal.SIGINT, 130), 3, quick=1),
-    Scenario("GCS killed", kill_ray(GCS), 3, quick=1),
+    Scenario("driver gets SIGINT", end_driver(signal.SIGINT, 130), 3),
+    Scenario("GCS killed", kill_ray(GCS), 3),
     Scenario("raylet killed", kill_ray(RAYLET), 3),
     Scenario("checkpoint torn", tear, 6),
     Scenario("bit of a checkpoint flipped while it runs", damage_running, 6),
@@ -329,6 +330,6 @@ SCENARIOS = (
     Scenario("disk full", fill_disk, 3, quick=1, root=True),
     Scenario("store read-only for a while", take_store_away(_read_only), 3, root=True),
     Scenario("store's disk away for a while", take_store_away(_hidden), 3, root=True),
-    Scenario("store moved away for a while", take_store_away(_moved), 3, quick=1),
+    Scenario("store moved away for a while", take_store_away(_moved), 3),
     Scenario("two drivers on one store", start_two_drivers, 4, quick=2),
 )
