@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.runs import Place, copy, flip_bit, require
+from tests.chaos.runs import Place, copy, flip_bit, require, states
 
 SETTINGS = (
     *("seeds=0,1", "budgets=150steps,300steps", "batch_size=2", "checkpoint_every=25", "evaluators=1", "retries=5"),
@@ -86,15 +86,16 @@ def kill_processes(words: tuple[str, ...], signals: tuple[signal.Signals, ...]) 
 
 def end_driver(signum: signal.Signals, code: int) -> Callable[[Context, int], int]:
     def disturb(context: Context, count: int) -> int:
-        for _ in range(count):
+        for done in range(count):
             run = context.place.start()
-            run.wait_for_checkpoints(context.rng.randint(1, 12))
+            if not run.wait_for_checkpoints(context.rng.randint(1, 8)):
+                run.end(0)
+                return done
             context.pause()
             os.kill(run.process.pid, signum)
             run.end(code)
-            if code > 0:
-                interim = context.place.files("store/trials/*/interim/*/manifest.json")
-                require(bool(interim), f"nothing was saved in the grace period\n{run.said()}")
+            saved = "interrupted" in states(context.place)
+            require(saved or code < 0, f"no trial saved in the grace period\n{run.said()}")
         return count
 
     return disturb
@@ -104,10 +105,11 @@ def kill_ray(word: str) -> Callable[[Context, int], int]:
     """What the driver cannot do without: it ends with 1, and says so."""
 
     def disturb(context: Context, count: int) -> int:
-        for _ in range(count):
+        for done in range(count):
             run = context.place.start()
-            run.wait_for_checkpoints(context.rng.randint(1, 12))
-            context.pause()
+            if not run.wait_for_checkpoints(context.rng.randint(1, 8)):
+                run.end(0)
+                return done
             (pid,) = run.find(word)
             os.kill(pid, signal.SIGKILL)
             run.end(1)
