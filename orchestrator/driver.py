@@ -132,6 +132,11 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool, alar
 
     An alarm with RayDiedError goes off where it dies.
     """
+    if address is not None and address.startswith("ray://"):
+        raise SpecError(
+            f"--address {address}: Ray Data does not run through Ray Client. On the cluster's head use --address auto, "
+            "or send the command there: ray job submit -- python sweep.py run ... --address auto"
+        )
     # Tune's TensorBoard logger imports torch in the driver (2.5 s) and writes what our own writer writes better.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the driver at once; the store has everything
@@ -146,11 +151,6 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool, alar
     if ray.is_initialized():
         yield
         return
-    if address is not None and address.startswith("ray://"):
-        raise SpecError(
-            f"--address {address}: Ray Data does not run through Ray Client. On the cluster's head use --address auto, "
-            "or send the command there: ray job submit -- python sweep.py run ... --address auto"
-        )
     on_sigterm = signal.getsignal(signal.SIGTERM)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:

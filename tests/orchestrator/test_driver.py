@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import ray
 
 import sweep
 from metrics.topology.trajectory import weight_trajectory_dimension
@@ -189,7 +188,6 @@ def test_a_run_for_which_the_disk_is_too_small_says_so_before_it_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """100 TB a trial; an address that is refused keeps it from starting."""
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     settings = ["model=pythia-12b", "tokenizer=bpe", "seeds=0", "budgets=2000steps", "checkpoint_every=1"]
     command = ["run", "quickstart", "--store", str(tmp_path / "store"), *settings, "--address", "ray://h:10001"]
     assert sweep.main(command) == 2
@@ -245,7 +243,6 @@ def test_a_rule_of_the_sweep_ends_a_trial_early_and_what_there_is_of_it_is_its_r
 
 
 def test_a_client_address_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # the session's own would be used whatever is asked
     with (
         pytest.raises(SpecError, match="ray job submit"),
         ray_running("ray://h:10001", evaluators=1, distributed=False, alarm=Alarm()),
