@@ -27,7 +27,7 @@ from orchestrator.provenance import usable_cpus
 from orchestrator.scratch import remove_abandoned, scratch_folder
 from orchestrator.spec import SpecError, Sweep
 from orchestrator.store import ERROR_LOG, STATUS, TRIALS, Store
-from orchestrator.tensorboard import write_hparams_header
+from orchestrator.tensorboard import quiet_writers, write_hparams_header
 from orchestrator.tuning import DRIVER_RESOURCE, tune_trials
 from trainables import ingest, models, packing
 from trainables.checkpoint import take_back_release
@@ -92,7 +92,7 @@ def _run(sweep: Sweep, space: str, store: Store, address: str | None, console: C
         write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
         pool = EvaluatorPool.start(store, sweep, size)
         try:
-            with Display(console) as display:
+            with Display(console) as display, quiet_writers():
                 training = longest_first(planned)
                 for trial in training:
                     for name in (STATUS, ERROR_LOG):  # those of an earlier attempt

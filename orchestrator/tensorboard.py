@@ -6,10 +6,12 @@ shows a step twice after a restart.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import struct
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,23 @@ def hyperparameters(config: Trial) -> dict[str, Any]:
     """What distinguishes trials, flat, by the names users know."""
     flops = config.budget_flops or 0.0  # of a published model that says too little it is not known
     return {"model": config.model.name, "seed": config.seed, "budget_flops": flops} | config.settings
+
+
+@contextlib.contextmanager
+def quiet_writers() -> Iterator[None]:
+    """An event file that cannot be written is an OSError for who adds the next value; TensorBoard's own thread need not
+    print its traceback before that."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if type(args.thread).__name__ != "_AsyncWriterThread" or not issubclass(args.exc_type, OSError):
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 @dataclass

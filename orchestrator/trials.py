@@ -29,7 +29,7 @@ from trainables.token_store import TokenStore
 POLL_S = 0.2
 WORKER_DIED = "WorkerHealthCheckFailedError"  # what Ray Train calls it
 LONGEST_PAUSE_S = 60.0
-DIED = "its process died (killed, out of memory?)"
+DIED = "its process died, or could not write (killed, out of memory, disk away?)"
 
 
 def train_worker(settings: dict[str, Any]) -> None:

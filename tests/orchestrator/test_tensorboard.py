@@ -1,12 +1,16 @@
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from orchestrator.store import Store
-from orchestrator.tensorboard import TrialBoard, log_directory, restore
+from orchestrator.tensorboard import TrialBoard, log_directory, quiet_writers, restore
 from trainables.step_log import read_segment, segment_starts
 
 
@@ -163,3 +167,28 @@ def test_of_two_versions_of_a_metric_the_newest_is_shown(store_copy: Path) -> No
     restore(store)
     values = read(log_directory(store) / trial).Scalars("parameter_norm")
     assert [(event.step, event.value) for event in values] == [(step, 7.0) for step in store.measured_steps(trial)]
+
+
+def test_a_writer_whose_disk_went_away_is_an_error_for_the_caller_and_nothing_is_said_of_its_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: said.append(args.exc_type))
+
+    def write() -> None:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            writer.add_event(Event(wall_time=1.0, step=3))
+            time.sleep(0.01)
+
+    with quiet_writers():
+        writer = EventFileWriter(str(tmp_path / "board"))
+        writer.add_event(Event(wall_time=1.0, step=1))
+        shutil.rmtree(tmp_path / "board")
+        with pytest.raises(FileNotFoundError, match="board"):
+            write()
+        assert said == []
+        thread = threading.Thread(target=lambda: [][1])  # others are heard as ever
+        thread.start()
+        thread.join()
+    assert said == [IndexError]
