@@ -11,6 +11,7 @@ import dataclasses
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -68,7 +69,7 @@ def play(scenario: Scenario, count: int, seed: int, base: Path, references: Refe
                 faults, rows, size = _disturb_and_finish(scenario, context, count, reference)
         else:
             faults, rows, size = _disturb_and_finish(scenario, context, count, reference)
-    except (ChaosError, AssertionError, OSError, ValueError) as error:
+    except (ChaosError, AssertionError, OSError, ValueError, subprocess.SubprocessError) as error:
         broken = f"{type(error).__name__}: {error}"
     finally:
         place.kill_all()
