@@ -338,5 +338,5 @@ SCENARIOS = (
     Scenario("store read-only for a while", take_store_away(_read_only), 3, root=True),
     Scenario("store's disk away for a while", take_store_away(_hidden), 3, root=True),
     Scenario("store moved away for a while", take_store_away(_moved), 3),
-    Scenario("two drivers on one store", start_two_drivers, 4, quick=2),
+    Scenario("two drivers on one store", start_two_drivers, 4),
 )
