@@ -139,7 +139,7 @@ def ray_running(address: str | None, *, evaluators: int, distributed: bool, alar
         )
     # Tune's TensorBoard logger imports torch in the driver (2.5 s) and writes what our own writer writes better.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C ends the driver at once; the store has everything
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the driver's: it has the trials save
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine unless the user says so
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with verbose=0 the old output is silent, the new one prints tables
     if address is None and "ray" not in sys.modules:  # Ray reads it while it is imported

@@ -146,7 +146,6 @@ class EvaluatorPool:
     start_actor: Callable[[], Any]
     actors: list[Any]
     waiting: deque[Request] = field(default_factory=deque)
-    deaths: int = 0
     _idle: list[Any] = field(default_factory=list)
     _running: dict[Any, tuple[Any, Request]] = field(default_factory=dict)
     _attempts: Counter[Request] = field(default_factory=Counter)
@@ -214,7 +213,6 @@ class EvaluatorPool:
             actor, request = self._running.pop(done[0])
             result, alive = self._result(request, done[0])
             if not alive:
-                self.deaths += 1
                 self.actors.remove(actor)
                 actor = self.start_actor()
                 self.actors.append(actor)

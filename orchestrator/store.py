@@ -2,6 +2,7 @@
 
 ```
 sweep.json                          spec, fingerprint, provenance
+.lease.json                         which driver works here, while one does (orchestrator.lease)
 trials/<trial>/trial.json           the trial's config
                status.json          running, done or failed, and why
                log/  checkpoints/  training_state/      written by the training loop
@@ -11,6 +12,7 @@ trials/<trial>/trial.json           the trial's config
                diagrams/persistent_homology@3/step-00000128.parquet
                items/mrpc@1/step-00000128.parquet   what an evaluation found of each item, if asked to
                tensors/step-00001000.json           hashes of a published checkpoint's matrices
+               interim/     weights and state of a trial that was asked to stop, until its next checkpoint
                error.log
 results.parquet  report.html  tensorboard/              made from the above
 ../tokens/<fingerprint>/            token store (trainables.token_store), shared with the stores beside this one

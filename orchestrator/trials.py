@@ -17,7 +17,7 @@ from orchestrator import retention
 from orchestrator.requests import prescribed_steps
 from orchestrator.scratch import scratch_folder
 from orchestrator.spec import Keep
-from orchestrator.stop import Stop, watching
+from orchestrator.stop import watching
 from orchestrator.store import Status, Store
 from trainables import memory
 from trainables.checkpoint import committed_steps, released_steps, resumable_steps
@@ -34,19 +34,15 @@ DIED = "its process died, or could not write (killed, out of memory, disk away?)
 
 def train_worker(settings: dict[str, Any]) -> None:
     """What each Ray Train worker runs. settings: {"store": URI, "trial": trial id, "keep": the sweep's}."""
+    from trainables.pretrain import pretrain
+
     store = Store.open(settings["store"]).anchored()
     config = store.read_trial(settings["trial"])
     assert isinstance(config, TrialConfig), "published models are not trained"
-    with watching(store.root) as stop:
-        _pretrain(config, store, settings, stop)
-
-
-def _pretrain(config: TrialConfig, store: Store, settings: dict[str, Any], stop: Stop) -> None:
-    from trainables.pretrain import pretrain
-
     tokens = TokenStore.open(store.tokens(config.tokens))
     keep_states = Keep.parse(settings["keep"]).what == "all"
-    pretrain(config, store.trial(config.trial_id), tokens, keep_states=keep_states, stop=stop)
+    with watching(store.root) as stop:
+        pretrain(config, store.trial(config.trial_id), tokens, keep_states=keep_states, stop=stop)
 
 
 def run_trial(settings: dict[str, Any]) -> Status:
@@ -71,7 +67,7 @@ def run_trial(settings: dict[str, Any]) -> Status:
                 _fetch(config, store, settings)
             else:
                 _fit(config, settings)
-            status = dataclasses.replace(status, state="done", step=config.steps)
+            status = dataclasses.replace(status, state="done", step=config.steps, reason=None)
         except Exception as error:
             status = _ended(status, error, config, store)
             log = traceback.format_exc()
@@ -101,6 +97,7 @@ def begin(store: Store, config: Trial, retries: int) -> Status:
         if deaths > retries:
             reason = f"{status.reason}, {deaths} times without getting further than step {there}"
             status = dataclasses.replace(status, state="failed", reason=reason)
+            store.write_error(config.trial_id, reason)  # the message at the end names this file
     store.write_status(config.trial_id, status)
     return status
 

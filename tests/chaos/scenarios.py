@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.runs import Place, copy, flip_bit, require, states
+from tests.chaos.runs import Place, Run, copy, flip_bit, require, states
 
 SETTINGS = (
     *("seeds=0,1", "budgets=150steps,300steps", "batch_size=2", "checkpoint_every=25", "evaluators=1", "retries=5"),
@@ -84,19 +84,27 @@ def kill_processes(words: tuple[str, ...], signals: tuple[signal.Signals, ...]) 
     return disturb
 
 
+def _under_way(context: Context, count: int) -> Iterator[Run]:
+    """The same sweep so many times, each time further on, or until it is done before it can be disturbed."""
+    for _ in range(count):
+        run = context.place.start()
+        if not run.wait_for_checkpoints(context.rng.randint(1, 8)):
+            run.end(0)
+            return
+        yield run
+
+
 def end_driver(signum: signal.Signals, code: int) -> Callable[[Context, int], int]:
     def disturb(context: Context, count: int) -> int:
-        for done in range(count):
-            run = context.place.start()
-            if not run.wait_for_checkpoints(context.rng.randint(1, 8)):
-                run.end(0)
-                return done
+        done = 0
+        for run in _under_way(context, count):
             context.pause()
             os.kill(run.process.pid, signum)
             run.end(code)
             saved = "interrupted" in states(context.place)
             require(saved or code < 0, f"no trial saved in the grace period\n{run.said()}")
-        return count
+            done += 1
+        return done
 
     return disturb
 
@@ -105,16 +113,14 @@ def kill_ray(word: str) -> Callable[[Context, int], int]:
     """What the driver cannot do without: it ends with 1, and says so."""
 
     def disturb(context: Context, count: int) -> int:
-        for done in range(count):
-            run = context.place.start()
-            if not run.wait_for_checkpoints(context.rng.randint(1, 8)):
-                run.end(0)
-                return done
+        done = 0
+        for run in _under_way(context, count):
             (pid,) = run.find(word)
             os.kill(pid, signal.SIGKILL)
             run.end(1)
             require("what was written is kept" in run.said(), f"no word to the user\n{run.said()}")
-        return count
+            done += 1
+        return done
 
     return disturb
 

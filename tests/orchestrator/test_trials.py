@@ -10,7 +10,7 @@ import pytest
 import search_spaces
 from orchestrator import trials
 from orchestrator.overrides import override
-from orchestrator.store import Status, Store
+from orchestrator.store import ERROR_LOG, Status, Store
 from orchestrator.trials import roots_of, said
 from trainables.checkpoint import CHECKPOINTS, INTERIM, TRAINING_STATE, step_name
 from trainables.config import PublishedConfig, TrialConfig
@@ -113,6 +113,7 @@ def test_attempts_that_get_nowhere_are_counted_and_bounded(store: Store, trained
     assert [(one.state, one.deaths) for one in found] == [("running", 0), ("running", 1), ("running", 2), ("failed", 3)]
     assert found[-1].reason == f"{trials.DIED}, 3 times without getting further than step 0"
     assert store.read_status(trained.trial_id) == found[-1]
+    assert store.trial(trained.trial_id).read(ERROR_LOG).decode() == found[-1].reason
 
 
 def test_an_attempt_that_got_further_is_a_first_one(store: Store, trained: TrialConfig) -> None:
