@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import search_spaces
+from cluster import jobs
 from orchestrator.overrides import override, type_name
 from orchestrator.spec import SpecError, Sweep
 from trainables import hub
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from orchestrator.plan import PlannedTrial
     from orchestrator.store import Store
 
+RESULTS_HOME = "TOPOSWEEP_RESULTS"  # on clusters, where results go unless a command says otherwise
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 EXIT_CODES = """exit codes:
   0    all trials trained and all checkpoints measured
@@ -97,12 +99,15 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "overrides", metavar="key=value", nargs="*", default=[], help="settings of the sweep, listed below"
         )
-        command.add_argument("--store", metavar="URI", help="results folder or URI (default: results/SPACE)")
+        command.add_argument(
+            "--store", metavar="URI", help=f"results folder or URI (default: results/SPACE, or ${RESULTS_HOME}/SPACE)"
+        )
     for name in ("run", "prepare"):
         commands.choices[name].add_argument(
             "--address",
             metavar="ADDR",
-            help="a running Ray cluster: auto or host:port (default: a Ray of its own)",
+            help="a running Ray cluster: auto or host:port from one of its machines; or from elsewhere job, "
+            "http://HOST:8265 or ray://HOST:10001, to run it there (default: a Ray of its own)",
         )
     commands.choices["plan"].add_argument(
         "--address", metavar="ADDR", help="taken as by run; planning needs no cluster"
@@ -172,10 +177,12 @@ def _sweep_and_store(options: argparse.Namespace) -> tuple[Sweep, Store]:
     from orchestrator.store import Store
 
     sweep = override(search_spaces.find(options.space)(), options.overrides)
-    return sweep, Store.open(f"results/{options.space}" if options.store is None else options.store)
+    return sweep, Store.open(options.store or f"{os.environ.get(RESULTS_HOME, 'results')}/{options.space}")
 
 
 def _run(options: argparse.Namespace) -> int:
+    if jobs.is_elsewhere(options.address):
+        return _run_elsewhere("run", options)
     from orchestrator import driver
 
     sweep, store = _sweep_and_store(options)
@@ -188,7 +195,14 @@ def _run(options: argparse.Namespace) -> int:
     return FAILED if failures else DONE
 
 
+def _run_elsewhere(command: str, options: argparse.Namespace) -> int:
+    override(search_spaces.find(options.space)(), options.overrides).trials()  # what is wrong is said here and now
+    return jobs.run(command, options.space, options.overrides, options.store, options.address)
+
+
 def _prepare(options: argparse.Namespace) -> int:
+    if jobs.is_elsewhere(options.address):
+        return _run_elsewhere("prepare", options)
     from orchestrator import driver
 
     sweep, store = _sweep_and_store(options)

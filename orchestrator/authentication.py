@@ -8,6 +8,8 @@ import os
 import secrets
 from pathlib import Path
 
+from orchestrator.spec import SpecError
+
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 
 
@@ -22,6 +24,25 @@ def require_token() -> None:
     ray._raylet.Config.initialize("")  # Ray reads its mode only while it is imported, which may have been long ago
     if not os.environ.get(TOKEN):
         _make_private(token_file())
+
+
+def use_token() -> None:
+    """Show this user's token to the clusters that this process asks from here on. Raises SpecError where there is none:
+    one without a token lets anybody run code on its machines."""
+    if not os.environ.get(TOKEN) and not (token_file().is_file() and token_file().stat().st_size):
+        raise SpecError(
+            f"there is no token in {token_file()}, and clusters are used with one: copy the one that the "
+            "cluster was started with (mode 0600). `(umask 077; ray get-auth-token --generate)` makes one"
+        )
+    os.environ[MODE] = "token"
+    import ray
+
+    ray._raylet.Config.initialize("")
+
+
+def source() -> str:
+    """Where the token is taken from, for people."""
+    return f"in {TOKEN}" if os.environ.get(TOKEN) else f"in {token_file()}"
 
 
 def withhold_keys() -> None:

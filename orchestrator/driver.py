@@ -4,37 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
-import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from orchestrator import authentication, disk, evaluation_data, lease, provenance, ray_watch, retention
+from orchestrator import disk, evaluation_data, lease, probe, provenance, retention
 from orchestrator import plan as planning
 from orchestrator.alarm import Alarm
 from orchestrator.collector import Collector
-from orchestrator.evaluators import EVALUATOR_RESOURCE, EvaluatorPool
+from orchestrator.engine import ray_running
+from orchestrator.evaluators import EvaluatorPool, pool_size
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import Display, ingestion
-from orchestrator.provenance import usable_cpus
 from orchestrator.scratch import remove_abandoned, scratch_folder
 from orchestrator.spec import SpecError, Sweep
 from orchestrator.store import ERROR_LOG, STATUS, TRIALS, Store
 from orchestrator.tensorboard import quiet_writers, write_hparams_header
-from orchestrator.tuning import DRIVER_RESOURCE, tune_trials
+from orchestrator.tuning import tune_trials
 from trainables import ingest, models, packing
 from trainables.checkpoint import take_back_release
 from trainables.config import Trial, TrialConfig
 from trainables.storage import Folder
-
-EVALUATORS_AT_MOST = 4
 
 
 def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console: Console) -> list[str]:
@@ -83,14 +76,14 @@ def _run(sweep: Sweep, space: str, store: Store, address: str | None, console: C
     )
     if warning := disk.estimate(planned, sweep, store).warning:
         console.print(warning, style="yellow", highlight=False, markup=False)
-    size = (sweep.evaluators or min(EVALUATORS_AT_MOST, usable_cpus())) if sweep.suite else 0
-    with ray_running(address, evaluators=size, distributed=sweep.workers > 1, alarm=held.alarm):
+    with ray_running(address, evaluators=sweep.evaluators, distributed=sweep.workers > 1, alarm=held.alarm):
+        probe.require_seen(store)
         commits = prepare_data(sweep, store, [trial.config for trial in todo], console, held.alarm)
         store.write_sweep(space, sweep, provenance.collect(), commits)
         store = store.anchored()
         _write_records(planned, store)
         write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
-        pool = EvaluatorPool.start(store, sweep, size)
+        pool = EvaluatorPool.start(store, sweep, pool_size(sweep))
         try:
             with Display(console) as display, quiet_writers():
                 training = longest_first(planned)
@@ -126,52 +119,6 @@ def longest_first(planned: list[PlannedTrial]) -> list[PlannedTrial]:
     return sorted(running, key=lambda trial: (-trial.flops, -len(trial.to_fetch) * trial.config.model.n_params_total))
 
 
-@contextlib.contextmanager
-def ray_running(address: str | None, *, evaluators: int, distributed: bool, alarm: Alarm) -> Iterator[None]:
-    """A Ray of our own or the cluster at ``address``, until the end; a Ray this process already runs is used.
-
-    An alarm with RayDiedError goes off where it dies.
-    """
-    if address is not None and address.startswith("ray://"):
-        raise SpecError(
-            f"--address {address}: Ray Data does not run through Ray Client. On the cluster's head use --address auto, "
-            "or send the command there: ray job submit -- python sweep.py run ... --address auto"
-        )
-    # Tune's TensorBoard logger imports torch in the driver (2.5 s) and writes what our own writer writes better.
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is the driver's: it has the trials save
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine unless the user says so
-    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # with verbose=0 the old output is silent, the new one prints tables
-    if address is None and "ray" not in sys.modules:  # Ray reads it while it is imported
-        # A Ray of our own then listens on 127.0.0.1 alone, as it always does on the systems of that name. On Linux its
-        # control store, scheduler and every worker would listen on all interfaces, with only the token before them.
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if address is None:
-            authentication.require_token()
-            ray.init(
-                address="local",  # plain ray.init() would join whatever cluster runs on this machine
-                num_cpus=usable_cpus(),
-                resources={EVALUATOR_RESOURCE: evaluators, DRIVER_RESOURCE: 1},
-                include_dashboard=distributed,  # frees the placement groups of stopped distributed trials
-                **quiet,
-            )
-        else:
-            ray.init(address=address, **quiet)
-    except SystemExit as error:  # SIGTERM while it starts: Ray has put its own handler there, which exits with 15
-        raise KeyboardInterrupt from error
-    signal.signal(signal.SIGTERM, on_sigterm)  # ray.init() puts its own there, which ends the driver with 1
-    with ray_watch.watching(alarm):
-        yield
-
-
 def prepare(sweep: Sweep, store: Store, *, address: str | None, console: Console) -> None:
     """Only what a run begins with: everything downloaded, tokenised and packed. Raises SpecError for bad input."""
     configs = sweep.trials()
@@ -181,6 +128,8 @@ def prepare(sweep: Sweep, store: Store, *, address: str | None, console: Console
     alarm = Alarm()
     running = contextlib.nullcontext() if ready else ray_running(address, evaluators=0, distributed=False, alarm=alarm)
     with alarm.heard(), running:
+        if not ready:
+            probe.require_seen(store)
         prepare_data(sweep, store, configs, console, alarm)
 
 
@@ -256,7 +205,7 @@ def _needed(tokens: str, configs: Sequence[Trial]) -> int:
 def local_folder(store: Store) -> Iterator[Path]:
     """Where the embedded corpus is written: beside the token stores, or for a store elsewhere in a scratch folder."""
     if store.root.is_local:
-        yield Path(store.tokens("").path)
+        yield Path(store.token_stores.path)
         return
     with scratch_folder() as scratch:
         yield scratch

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import metrics
+from orchestrator.capacity import capacity
 from orchestrator.requests import Request, missing, prescribed_steps
 from orchestrator.spec import SpecError, Sweep
 from orchestrator.store import Store
 from trainables.config import PublishedConfig, Trial
 
 EVALUATOR_RESOURCE = "evaluator"
+EVALUATORS_AT_MOST = 4  # unless the sweep or the cluster says otherwise
 NICE = 10  # where cores are shared with training, training goes first
 ATTEMPTS = 3
 
@@ -133,6 +135,19 @@ def gpu_places(sweep: Sweep, gpus: float) -> int:
     return places
 
 
+def pool_size(sweep: Sweep) -> int:
+    """As many as the sweep asks for, or else the cluster offers places for; none where nothing is measured.
+
+    Needs a running Ray. A request to an actor without a place would wait for ever.
+    """
+    if not sweep.suite:
+        return 0
+    most = capacity()
+    places = int(most.get(EVALUATOR_RESOURCE, 0))
+    size = min(sweep.evaluators or places, places) if places else sweep.evaluators or EVALUATORS_AT_MOST
+    return min(size, gpu_places(sweep, most.get("GPU", 0.0))) if sweep.evaluator_gpus else size
+
+
 @dataclass
 class EvaluatorPool:
     """Hands each request to an idle actor; at most one request is in flight per actor, and per checkpoint, whose file
@@ -155,13 +170,9 @@ class EvaluatorPool:
         """Needs a running Ray. Call it outside any Tune trial: a trial's placement group would capture the actors."""
         import ray
 
-        offered = ray.cluster_resources().get(EVALUATOR_RESOURCE)
-        own = {EVALUATOR_RESOURCE: 1} if offered else {}
-        size = min(size, int(offered)) if offered else size  # a request to an actor without a place waits for ever
-        if sweep.evaluator_gpus:
-            size = min(size, gpu_places(sweep, ray.cluster_resources().get("GPU", 0.0)))
+        own = {EVALUATOR_RESOURCE: 1} if capacity().get(EVALUATOR_RESOURCE) else {}
         # No CPU of Ray's count: on a small cluster evaluators would take what trials wait for. Their nice level shares.
-        needs = {"num_cpus": 0, "num_gpus": sweep.evaluator_gpus, "resources": own}
+        needs = {"num_cpus": 0, "num_gpus": sweep.evaluator_gpus, "resources": own, "scheduling_strategy": "SPREAD"}
         actor = ray.remote(**needs, max_restarts=0)(Evaluator)
         settings = {
             "n_sequences": sweep.probe_sequences,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -27,6 +28,7 @@ PACKAGES = (
     "ripser",
 )
 PATIENCE_S = 20.0
+GIT = "TOPOSWEEP_GIT"  # what it is of the clone that a job was sent from: the job's own folder has none
 
 
 def collect() -> dict[str, Any]:
@@ -35,7 +37,7 @@ def collect() -> dict[str, Any]:
         "command": [redact(word) for word in sys.argv],
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "git": _git(),
+        "git": git(),
         "host": platform.node(),
         "platform": platform.platform(),
         "cpus": usable_cpus(),
@@ -68,7 +70,9 @@ def output(*command: str) -> str | None:
     return result.stdout.strip() if result.returncode == 0 else None
 
 
-def _git() -> dict[str, Any] | None:
+def git() -> dict[str, Any] | None:
+    if sent := os.environ.get(GIT):
+        return dict(json.loads(sent))
     revision = output("git", "rev-parse", "HEAD")
     if revision is None:
         return None

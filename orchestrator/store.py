@@ -127,6 +127,7 @@ class Status:
     reason: str | None = None
     device: str | None = None
     deaths: int = 0
+    host: str | None = None
 
 
 @dataclass(frozen=True)
@@ -183,8 +184,12 @@ class Store:
 
     def tokens(self, fingerprint: str) -> Folder:
         """A token store. They lie beside the store, so that all sweeps of a folder share what is prepared."""
+        return self.token_stores / fingerprint
+
+    @property
+    def token_stores(self) -> Folder:
         parent = self.root.path.rpartition("/")[0]
-        return Folder(self.root.filesystem, parent or self.root.path) / TOKENS / fingerprint
+        return Folder(self.root.filesystem, parent or self.root.path) / TOKENS
 
     def trial_ids(self) -> list[str]:
         """Folders with a trial in them, also one whose record is gone; a stray file (macOS leaves them) is not one."""

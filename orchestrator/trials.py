@@ -76,7 +76,7 @@ def run_trial(settings: dict[str, Any]) -> Status:
                     store.write_status(config.trial_id, status)
                 raise
     _free_memory()
-    status = dataclasses.replace(status, seconds=time.time() - began, device=_device())
+    status = dataclasses.replace(status, seconds=time.time() - began, device=_device(), host=platform.node())
     store.write_status(config.trial_id, status)  # before the log: on a full disk the smaller file may still fit
     if status.state == "failed":
         with contextlib.suppress(OSError):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator import authentication
+from orchestrator.capacity import capacity
 from orchestrator.plan import PlannedTrial
 from orchestrator.scratch import scratch_folder
 from orchestrator.spec import SpecError, Sweep
@@ -22,12 +23,11 @@ DEATHS_AT_MOST = 10
 
 def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
     """Run trials through a fresh Tuner (never ``Tuner.restore``) and in the order given."""
-    import ray
     from ray import tune
 
     authentication.withhold_keys()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # deaths are told from the trial's status
-    cluster = ray.cluster_resources()
+    cluster = capacity()
     gpu = cluster.get("GPU", 0) >= 1 and not sweep.checkpoints
     per_trial = sweep.threads * sweep.workers
     _require_room(sweep, cluster)

@@ -33,7 +33,7 @@ PROGRAM = """
 import json, sys
 import sweep
 from orchestrator.alarm import Alarm
-from orchestrator.driver import ray_running
+from orchestrator.engine import ray_running
 with ray_running(None, evaluators=1, distributed=False, alarm=Alarm()):
     import ray
     node = ray._private.worker._global_node

@@ -10,7 +10,7 @@ import pytest
 import sweep
 from metrics.topology.trajectory import weight_trajectory_dimension
 from orchestrator.alarm import Alarm
-from orchestrator.driver import ray_running
+from orchestrator.engine import ray_running
 from orchestrator.plan import standing
 from orchestrator.spec import SpecError
 from orchestrator.store import Store

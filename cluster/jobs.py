@@ -1,0 +1,113 @@
+"""A sweep as a job of a cluster elsewhere: the same command runs on its head, and what it prints is shown here.
+
+Uses Ray's job submission: the project's code travels with the job, so that what runs is what lies here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator import authentication, provenance
+from orchestrator.spec import SpecError
+
+PROJECT = Path(__file__).parent.parent
+LEFT_HERE = (".*", "*.egg-info", "__pycache__", "results", "tests", "benchmarks", "docs", "cluster/*.yaml")
+LOCAL = "http://127.0.0.1:8265"  # the near end of the tunnel of `ray dashboard`
+STOP_WAIT_S = 90  # that a stopped job may take to save its trials, before it is killed; Ray allows 3
+
+
+def is_elsewhere(address: str | None) -> bool:
+    """Whether an ``--address`` names a cluster to send a job to, not one to join."""
+    return address == "job" or (address or "").startswith(("http://", "https://", "ray://"))
+
+
+def run(command: str, space: str, overrides: Sequence[str], store: str | None, address: str) -> int:
+    """Run ``sweep.py COMMAND SPACE`` on the head of a cluster, and print what it prints; its exit code.
+
+    A job that does the same already is joined. address: ``job`` (RAY_API_SERVER_ADDRESS, or the local end of a tunnel),
+    the http address of the cluster's dashboard, or ``ray://HOST:PORT``, which is asked for it. Ctrl-C leaves the job
+    running. Raises SpecError for what cannot run there or is not let in, OSError where nobody answers.
+    """
+    from ray.job_submission import JobStatus
+
+    line = entrypoint(command, space, overrides, store)
+    client = _client(address)
+    job = next((one.submission_id for one in client.list_jobs() if _is_running(one) and one.entrypoint == line), None)
+    if job is None:
+        job = client.submit_job(entrypoint=line, runtime_env=_environment(), metadata={"program": "toposweep"})
+    else:
+        print(f"this runs already, as job {job}")
+    print(
+        f"job {job}: Ctrl-C leaves it running, the same command shows it again, ray job stop {job} saves and stops it"
+    )
+    asyncio.run(_show(client, job))
+    info = client.get_job_info(job)
+    if info.status == JobStatus.STOPPED:
+        return 130
+    if info.status == JobStatus.FAILED and info.driver_exit_code is None:
+        raise OSError(f"job {job} could not run: {info.message}")
+    return int(info.driver_exit_code or 0)
+
+
+def entrypoint(command: str, space: str, overrides: Sequence[str], store: str | None) -> str:
+    """The job's command line, for a shell on the cluster's head. Raises SpecError for a store that would lie in the
+    job's own folder, which goes with the job."""
+    words = shlex.join(["python", "sweep.py", command, space, *overrides, "--address", "auto"])
+    if store is None:
+        unset = "the cluster does not say where results go, give --store"
+        return f'{words} --store "${{TOPOSWEEP_RESULTS:?{unset}}}/{space}"'
+    if "://" not in store and not store.startswith("/"):
+        raise SpecError(
+            f"--store {store}: for a job this is a path on the cluster that all its machines see: write it from / on, "
+            "or a URI such as s3://BUCKET/results"
+        )
+    return f"{words} --store {shlex.quote(store)}"
+
+
+def _client(address: str) -> Any:
+    from ray.job_submission import JobSubmissionClient
+
+    logging.getLogger("ray.dashboard").setLevel(logging.ERROR)
+    authentication.use_token()
+    url = os.environ.get("RAY_API_SERVER_ADDRESS", LOCAL) if address == "job" else address
+    try:
+        return JobSubmissionClient(url)
+    except (ConnectionError, TimeoutError) as error:
+        raise OSError(
+            f"--address {address}: no cluster answers at {url}. Is it up, and the tunnel to it "
+            "(ray dashboard cluster/YOURS.yaml, in a second terminal)?"
+        ) from error
+    except RuntimeError as error:  # what Ray makes of 401 and 403
+        raise SpecError(
+            f"--address {address}: the cluster at {url} does not let this machine in. Is the token "
+            f"{authentication.source()} the cluster's? ({str(error).strip().splitlines()[0]})"
+        ) from error
+
+
+def _is_running(job: Any) -> bool:
+    return job.submission_id is not None and not job.status.is_terminal()
+
+
+def _environment() -> dict[str, Any]:
+    if not (PROJECT / "setup.cfg").is_file():
+        raise SpecError(
+            f"{PROJECT}: is no clone of the project, and its code travels with a job; start it from a clone"
+        )
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), "PYTHONUNBUFFERED": "1"}
+    if git := provenance.git():
+        variables[provenance.GIT] = json.dumps(git)
+    return {"working_dir": str(PROJECT), "excludes": list(LEFT_HERE), "env_vars": variables}
+
+
+async def _show(client: Any, job: str) -> None:
+    async for text in client.tail_job_logs(job):
+        sys.stdout.write(text)
+        sys.stdout.flush()
