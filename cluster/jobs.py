@@ -19,7 +19,7 @@ from orchestrator import authentication, provenance
 from orchestrator.spec import SpecError
 
 PROJECT = Path(__file__).parent.parent
-LEFT_HERE = (".*", "*.egg-info", "__pycache__", "results", "tests", "benchmarks", "docs", "cluster/*.yaml")
+LEFT_HERE = ("/.git", "/.ci", "/results", "/tests", "/benchmarks", "/docs")  # and what .gitignore names
 LOCAL = "http://127.0.0.1:8265"  # the near end of the tunnel of `ray dashboard`
 STOP_WAIT_S = 90  # that a stopped job may take to save its trials, before it is killed; Ray allows 3
 
@@ -73,22 +73,24 @@ def entrypoint(command: str, space: str, overrides: Sequence[str], store: str | 
 
 
 def _client(address: str) -> Any:
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray.dashboard").setLevel(logging.ERROR)
+    for name in ("ray._private", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # else they tell of each file that is left here
     authentication.use_token()
     url = os.environ.get("RAY_API_SERVER_ADDRESS", LOCAL) if address == "job" else address
     try:
         return JobSubmissionClient(url)
-    except (ConnectionError, TimeoutError) as error:
-        raise OSError(
-            f"--address {address}: no cluster answers at {url}. Is it up, and the tunnel to it "
-            "(ray dashboard cluster/YOURS.yaml, in a second terminal)?"
-        ) from error
-    except RuntimeError as error:  # what Ray makes of 401 and 403
+    except (AuthenticationError, RuntimeError) as error:
         raise SpecError(
             f"--address {address}: the cluster at {url} does not let this machine in. Is the token "
             f"{authentication.source()} the cluster's? ({str(error).strip().splitlines()[0]})"
+        ) from error
+    except (ConnectionError, TimeoutError) as error:  # of ray://, also where the token is wrong
+        raise OSError(
+            f"--address {address}: no cluster answers at {url}. Is it up, the tunnel to it (ray dashboard "
+            f"cluster/YOURS.yaml, in a second terminal), and the token {authentication.source()} the cluster's?"
         ) from error
 
 

@@ -10,8 +10,12 @@ from typing import NoReturn
 HIDDEN = "***"
 SHORTEST = 8  # a shorter value of the environment would be found in words, too
 _VARIABLE = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|KEY|CONNECTION_STRING)$", re.IGNORECASE)
-# scheme://name:password@ and scheme://token@; what follows the colon may be a port, and AWS's keys have slashes in them
-_USER = re.compile(r"(?<=://)[^\s/:@]*(?::(?!\d+(?:[/?#\s]|$))[^\s@]*(?:@[^\s/@]*)*)?@")
+# scheme://name:password@ and scheme://token@; what follows the colon may be a port, and AWS's keys have slashes in them.
+# abfs://container@account names no secret, abfs://container:key@account does.
+_USER = re.compile(
+    r"(?<=://)(?:(?<!abfs://)(?<!abfss://)[^\s/:@]*|[^\s/:@]*(?=:))"
+    r"(?::(?!\d+(?:[/?#\s]|$))[^\s@]*(?:@[^\s/@]*)*)?@"
+)
 _SETTING = re.compile(r"(?<=[?&])([\w.-]*(?:secret|passw|token|key|signature)[\w.-]*|sig)=[^\s&#'\"]*", re.IGNORECASE)
 _HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}")
 

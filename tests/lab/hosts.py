@@ -194,7 +194,8 @@ class Lab:
         (host.root / ".profile").write_text(". ~/.bashrc\n")
         environment = host.root / "venv"  # as if the setup commands had installed it: nothing can be downloaded here
         environment.mkdir()
-        (environment / "bin").symlink_to(f"{sys.prefix}/bin")
+        for name in ("bin", "lib", "pyvenv.cfg"):
+            (environment / name).symlink_to(f"{sys.prefix}/{name}")
         shutil.copy(PROJECT / "constraints.txt", environment / "constraints.txt")
 
     def power_on(self, host: Host) -> None:

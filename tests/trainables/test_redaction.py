@@ -17,6 +17,8 @@ from trainables.redaction import Parser, holds_keys, redact
         ("s3://bucket/x?secret_key=abc&region=eu", "s3://bucket/x?secret_key=***&region=eu"),
         ("https://h/x?X-Amz-Security-Token=a%2Fb&sig=c", "https://h/x?X-Amz-Security-Token=***&sig=***"),
         ("abfs://c/x?client_secret=abc", "abfs://c/x?client_secret=***"),
+        ("abfs://c:key+/=@a.dfs.core.windows.net/x", "abfs://***@a.dfs.core.windows.net/x"),
+        ("abfss://:key@a.blob.core.windows.net", "abfss://***@a.blob.core.windows.net"),
         ("Bearer hf_abcdefghijklmnopqrstuvwxyz", "Bearer ***"),
     ],
 )
@@ -31,6 +33,7 @@ def test_keys_in_a_text_are_hidden(text: str, left: str) -> None:
         "s3://bucket/pile?endpoint_override=host:9000&scheme=http",
         "http://127.0.0.1:8265/a@b and http://host:80?x=1@2",
         "abfs://c/x?credential_kind=anonymous",
+        "abfs://container@account.dfs.core.windows.net/x and abfss://c@a/x",
         "a@b: seeds=0,1 model=hf_small key=value learning_rate was None",
         "hf://datasets/owner/name@main/train.parquet",
     ],

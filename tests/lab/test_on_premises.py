@@ -1,0 +1,178 @@
+"""A cluster of three machines, by a genuine ``ray up``: what runs there equals one machine's, whatever is cut off.
+
+The tests build on one another's cluster, in their order; the last takes it down.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.chaos.runs import Outcome, Place, states
+from tests.chaos.scenarios import DISTRIBUTED, SHORT
+from tests.lab.cluster import CONFIG, Cluster, Sent, on_premises
+from tests.lab.hosts import SHARED, Host, Lab, lacking
+
+pytestmark = [pytest.mark.lab, pytest.mark.skipif(lacking() is not None, reason=f"a lab of hosts {lacking()}")]
+NAMES = ("head", "worker1", "worker2")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(NAMES) as built:
+        yield built
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: Lab) -> Cluster:
+    made = Cluster(lab, lab.hosts["head"])
+    made.make_token()
+    made.up(on_premises(lab), machines=len(NAMES))
+    return made
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]], Outcome]:
+    """The same sweep on this machine, without a cluster; run once."""
+    known: dict[tuple[str, ...], Outcome] = {}
+
+    def run(settings: tuple[str, ...]) -> Outcome:
+        if settings not in known:
+            place = Place(tmp_path_factory.mktemp("alone"), settings)
+            place.start().end(0)
+            known[settings] = Outcome.of(place.store)
+        return known[settings]
+
+    return run
+
+
+def send(cluster: Cluster, name: str, settings: tuple[str, ...]) -> tuple[Place, Sent]:
+    """Have the cluster run a sweep with its store in the shared folder."""
+    place = Place(cluster.lab.shared / name, settings)
+    return place, cluster.send(*settings, "--store", f"{SHARED}/{name}/results/store")
+
+
+def require_equal(place: Place, reference: Outcome) -> None:
+    Outcome.of(place.store).require_equal(reference)
+    assert set(states(place)) == {"done"}
+    assert place.leftovers() == []
+
+
+def hosts(place: Place) -> set[str]:
+    return {json.loads(path.read_text())["host"] for path in place.store.glob("trials/*/status.json")}
+
+
+def running(host: Host, word: str) -> list[str]:
+    return [line for line in host.processes() if word in line]
+
+
+@pytest.mark.quick
+def test_nobody_is_let_in_without_the_token(cluster: Cluster) -> None:
+    launcher = cluster.lab.launcher
+    token = launcher.root / ".ray" / "auth_token"
+    kept = token.rename(token.with_name("kept"))
+    try:
+        assert "there is no token in /root/.ray/auth_token" in cluster.send("seeds=0").end(2)
+        token.write_text("0" * 64)
+        assert "does not let this machine in" in cluster.send("seeds=0", "--address", "job").end(2)
+        client = f"ray://{cluster.head.address}:10001"
+        assert f"no cluster answers at {client}" in cluster.send("seeds=0", "--address", client).end(1)
+        assert "lets this machine in" in cluster.send("seeds=0", "--address", f"{cluster.head.address}:6379").end(1)
+        assert cluster.lab.hosts["worker1"].run("ray status", env={"RAY_AUTH_MODE": "disabled"}).returncode != 0
+    finally:
+        kept.rename(token)
+    assert token.stat().st_mode & 0o777 == 0o600
+    for host in cluster.lab.hosts.values():
+        assert (host.root / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.quick
+def test_a_host_that_is_powered_off_changes_nothing(
+    cluster: Cluster, alone: Callable[[tuple[str, ...]], Outcome]
+) -> None:
+    place, sent = send(cluster, "off", SHORT)
+    victim = cluster.lab.hosts["worker1"]
+    sent.wait_for(lambda: bool(running(victim, "ray::ToposweepTrial.step")), "a trial on the victim")
+    sent.wait_for(lambda: place.committed() >= 8, "8 checkpoints")
+    victim.power_off()
+    sent.end()
+    require_equal(place, alone(SHORT))
+    assert len(hosts(place)) >= 2
+    cluster.lab.power_on(victim)
+    cluster.wait(lambda: cluster.machines() == len(NAMES), "third machine again", cluster.status)
+
+
+def test_a_sweep_that_nothing_disturbs(cluster: Cluster, alone: Callable[[tuple[str, ...]], Outcome]) -> None:
+    place, sent = send(cluster, "calm", SHORT)
+    sent.end()
+    require_equal(place, alone(SHORT))
+    assert len(hosts(place)) >= 2
+    assert "nothing to do: all 4 trials" in send(cluster, "calm", SHORT)[1].end()
+
+
+def test_a_host_whose_link_is_down_for_a_while(cluster: Cluster, alone: Callable[[tuple[str, ...]], Outcome]) -> None:
+    place, sent = send(cluster, "link", SHORT)
+    victim = cluster.lab.hosts["worker2"]
+    sent.wait_for(lambda: bool(running(victim, "ray::ToposweepTrial.step")), "a trial on the victim")
+    sent.wait_for(lambda: place.committed() >= 8, "8 checkpoints")
+    cluster.lab.cut(victim)
+    try:
+        cluster.wait(lambda: cluster.machines() < len(NAMES), "notice of the cut", cluster.status, 60)
+        sent.end()
+    finally:
+        cluster.lab.mend(victim)
+    require_equal(place, alone(SHORT))
+    cluster.wait(lambda: cluster.machines() == len(NAMES), "third machine again", cluster.status)
+
+
+def test_a_distributed_trial_across_hosts(cluster: Cluster, alone: Callable[[tuple[str, ...]], Outcome]) -> None:
+    place, sent = send(cluster, "across", DISTRIBUTED)
+
+    def with_workers() -> list[Host]:
+        return [host for host in cluster.lab.hosts.values() if host.init and running(host, "RayTrainWorker")]
+
+    sent.wait_for(lambda: len(with_workers()) == 2, "workers on two hosts")
+    sent.wait_for(lambda: place.committed() >= 3, "3 checkpoints")
+    victim = next(host for host in with_workers() if host is not cluster.head)
+    victim.power_off()
+    sent.end()
+    require_equal(place, alone(DISTRIBUTED))
+    cluster.lab.power_on(victim)
+    cluster.wait(lambda: cluster.machines() == len(NAMES), "third machine again", cluster.status)
+
+
+def test_a_store_that_one_host_alone_sees_is_refused(cluster: Cluster) -> None:
+    said = cluster.send("seeds=0", "budgets=6steps", "--store", "/root/mine").end(2)
+    assert "worker1 (10.77.0.12): does not see what was written at /root/mine" in said
+    assert "--store results/mine: for a job" in cluster.send("--store", "results/mine").end(2)
+
+
+def test_a_job_outlives_its_launcher_and_saves_when_it_is_stopped(
+    cluster: Cluster, alone: Callable[[tuple[str, ...]], Outcome]
+) -> None:
+    place, sent = send(cluster, "stopped", SHORT)
+    sent.wait_for(lambda: place.committed() >= 4, "4 checkpoints")
+    sent.process.kill()
+    _, again = send(cluster, "stopped", SHORT)
+    again.wait_for(lambda: "this runs already" in again.said(), "the job is joined")
+    assert again.job == sent.job
+    again.wait_for(lambda: place.committed() >= 6, "6 checkpoints")
+    assert cluster.ray(f"job stop --address http://127.0.0.1:8265 {again.job}").returncode == 0
+    assert "running trials save where they are" in again.end(130)
+    assert "interrupted" in states(place)
+    send(cluster, "stopped", SHORT)[1].end()
+    require_equal(place, alone(SHORT))
+
+
+@pytest.mark.quick
+def test_ray_down_leaves_nothing(cluster: Cluster) -> None:
+    said = cluster.ray(f"down -y {CONFIG}")
+    assert said.returncode == 0, said.stdout
+    named = [cluster.lab.hosts[name] for name in NAMES]
+
+    def left() -> list[str]:
+        return [f"{host.name}: {line}" for host in named for line in host.processes() if "sshd" not in line]
+
+    cluster.wait(lambda: not left(), "end of all processes", lambda: "\n".join(left()), 120)
