@@ -1,0 +1,199 @@
+"""What is wrong in a KubeRay file: names and types by KubeRay's own schema, and what a sweep needs beyond them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from cluster import lines
+from cluster.problem import SET_ME, Problem
+
+SCHEMA = Path(__file__).parent / "kuberay_schema.json"
+GRACE_S = 30  # trials need up to 20 s to save
+CLUSTER = ("spec", "rayClusterSpec")
+
+Path_ = tuple[str | int, ...]
+Found = tuple[Path_, str, str]  # path within the document, what, mend
+
+
+def problems(text: str) -> Iterator[Problem]:
+    """In the order of rules. What still holds SET_ME is the caller's to report."""
+    try:
+        documents, line = lines.read(text)
+    except yaml.MarkedYAMLError as error:
+        where = error.problem_mark.line + 1 if error.problem_mark else 1
+        yield Problem(where, "", f"this is not YAML: {error.problem}", "mend the line, or the one before it")
+        return
+    jobs = [number for number, one in enumerate(documents) if _of_kind(one, "RayJob")]
+    if not jobs:
+        yield Problem(1, "kind", "there is no RayJob", "start from cluster/kuberay.yaml")
+    for number, document in enumerate(documents):
+        rules = _JOB_RULES if number in jobs else _OTHER_RULES
+        for rule in rules:
+            for path, what, mend in rule(document):
+                yield Problem(line((number, *path)), ".".join(map(str, path)), what, mend)
+
+
+def _of_kind(document: Any, *kinds: str) -> bool:
+    return isinstance(document, dict) and document.get("kind") in kinds
+
+
+def _get(value: Any, path: Sequence[str | int]) -> Any:
+    """None where it is not there: of the wrong type, too, which the schema reports."""
+    for key in path:
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and isinstance(key, int) and key < len(value):
+            value = value[key]
+        else:
+            return None
+    return value
+
+
+def _unset(value: Any) -> bool:
+    return SET_ME in str(value)
+
+
+def _groups(job: Any) -> Iterator[tuple[Path_, Any]]:
+    """Head first."""
+    yield (*CLUSTER, "headGroupSpec"), _get(job, (*CLUSTER, "headGroupSpec"))
+    for index, group in enumerate(_get(job, (*CLUSTER, "workerGroupSpecs")) or []):
+        yield (*CLUSTER, "workerGroupSpecs", index), group
+
+
+def _pods(job: Any) -> Iterator[tuple[Path_, Any]]:
+    """Pod specs of Ray's nodes."""
+    for path, group in _groups(job):
+        yield (*path, "template", "spec"), _get(group, ("template", "spec")) or {}
+
+
+def _containers(job: Any) -> Iterator[tuple[Path_, Any]]:
+    for path, pod in _pods(job):
+        for index, container in enumerate(_get(pod, ("containers",)) or []):
+            yield (*path, "containers", index), container
+
+
+def _schema(job: Any) -> Iterator[Found]:
+    known = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    for error in known.iter_errors(job):
+        path = tuple(error.absolute_path)
+        if error.validator == "additionalProperties":
+            for name in sorted(error.instance.keys() - error.schema["properties"].keys()):
+                yield (*path, name), "KubeRay knows no such field", f"one of {', '.join(error.schema['properties'])}"
+        elif not _unset(error.instance) or error.validator == "required":
+            yield path, error.message, "see KubeRay's API reference"
+
+
+def _token(job: Any) -> Iterator[Found]:
+    path = (*CLUSTER, "authOptions", "mode")
+    mode = _get(job, path)
+    if mode != "token" and not _unset(mode):
+        yield path, "whoever reaches the cluster can run code on it", "authOptions: {mode: token}"
+
+
+def _private(job: Any) -> Iterator[Found]:
+    head = (*CLUSTER, "headGroupSpec")
+    for path in ((*head, "serviceType"), (*head, "headService", "spec", "type")):
+        if _get(job, path) in ("LoadBalancer", "NodePort"):
+            yield path, "this opens Ray to other networks", "ClusterIP, and kubectl port-forward from outside"
+    if _get(job, (*head, "enableIngress")):
+        yield (*head, "enableIngress"), "this opens the dashboard to other networks", "leave it out"
+
+
+def _service(document: Any) -> Iterator[Found]:
+    if _of_kind(document, "Service") and _get(document, ("spec", "type")) in ("LoadBalancer", "NodePort"):
+        yield ("spec", "type"), "this opens the cluster to other networks", "ClusterIP, and kubectl port-forward"
+    if _of_kind(document, "Ingress"):
+        yield ("kind",), "this opens the cluster to other networks", "leave it out, and use kubectl port-forward"
+
+
+def _claim(document: Any) -> Iterator[Found]:
+    path = ("spec", "accessModes")
+    if _of_kind(document, "PersistentVolumeClaim") and _get(document, path) != ["ReadWriteMany"]:
+        yield path, "the store is written from several nodes", "[ReadWriteMany]"
+
+
+def _head(job: Any) -> Iterator[Found]:
+    group, params = (*CLUSTER, "headGroupSpec"), (*CLUSTER, "headGroupSpec", "rayStartParams")
+    for name, own in (("num-cpus", "CPU"), ("num-gpus", "GPU")):
+        if "0" not in (_get(job, (*params, name)), _get(job, (*group, "resources", own))):
+            yield (*params, name), f"{own}s of the head would get trials, and their load could end it", f'{name}: "0"'
+    offered = f"{_get(job, (*params, 'resources'))} {_get(job, (*group, 'resources'))}"
+    if "trial_driver" not in offered:
+        mend = """resources: '"{\\"trial_driver\\": 1}"'"""
+        yield (*params, "resources"), "drivers of distributed trials find no place on the safe node", mend
+
+
+def _store(job: Any) -> Iterator[Found]:
+    seen: dict[str, str] = {}  # store and its volume -> the first path, which is the head's
+    for path, pod in _pods(job):
+        container = _get(pod, ("containers", 0))
+        results = {one.get("name"): one for one in _get(container, ("env",)) or []}.get("TOPOSWEEP_RESULTS", {})
+        store, where = str(results.get("value") or ""), (*path, "containers", 0, "env")
+        volume = "://" if "://" in store else _volume_at(pod, container, store)
+        if not store:
+            yield where, "this node does not know where the store is", "the variable TOPOSWEEP_RESULTS"
+        elif _unset(store):
+            continue
+        elif volume is None:
+            mend = "a persistentVolumeClaim mounted there, or a URI such as s3://bucket/folder"
+            yield (*path, "containers", 0, "volumeMounts"), f"nothing shared is mounted at the store's {store}", mend
+        elif seen.setdefault(f"{store} {volume}", ".".join(map(str, path))) and len(seen) > 1:
+            yield where, f"the store is another one than that of {next(iter(seen.values()))}", "the same for all nodes"
+
+
+def _volume_at(pod: Any, container: Any, folder: str) -> str | None:
+    """The shared volume that a folder lies on."""
+    mounts = _get(container, ("volumeMounts",)) or []
+    around = [one for one in mounts if f"{folder}/".startswith(f"{str(one.get('mountPath')).rstrip('/')}/")]
+    if not around:
+        return None
+    name = max(around, key=lambda one: len(one["mountPath"])).get("name")
+    named = [one for one in _get(pod, ("volumes",)) or [] if one.get("name") == name]
+    shared = {kind: what for one in named for kind, what in one.items() if kind not in ("name", "emptyDir", "hostPath")}
+    return json.dumps(shared, sort_keys=True) if shared else None
+
+
+def _resources(job: Any) -> Iterator[Found]:
+    for path, container in _containers(job):
+        for kind, names in (("requests", ("cpu", "memory")), ("limits", ("memory",))):
+            missing = [name for name in names if not _get(container, ("resources", kind, name))]
+            if missing:
+                what = (
+                    f"no {kind} of {', '.join(missing)}: Kubernetes packs the pod anywhere, and Ray counts the node's"
+                )
+                yield (*path, "resources", kind), what, f"{kind}: {{{': ..., '.join(missing)}: ...}}"
+
+
+def _end(job: Any) -> Iterator[Found]:
+    if _get(job, ("spec", "shutdownAfterJobFinishes")) is not True:
+        yield ("spec", "shutdownAfterJobFinishes"), "the cluster would stay, and cost, after the sweep", "true"
+    if not _get(job, ("spec", "ttlSecondsAfterFinished")):
+        yield ("spec", "ttlSecondsAfterFinished"), "no time is left to read the logs of what failed", "600"
+
+
+def _grace(job: Any) -> Iterator[Found]:
+    for path, pod in _pods(job):
+        grace = _get(pod, ("terminationGracePeriodSeconds",))
+        if not _unset(grace) and (not isinstance(grace, int) or grace < GRACE_S):
+            yield (*path, "terminationGracePeriodSeconds"), "trials are killed before they have saved", "90"
+
+
+def _confined(job: Any) -> Iterator[Found]:
+    for path, pod in _pods(job):
+        if _get(pod, ("securityContext", "runAsNonRoot")) is not True:
+            yield (*path, "securityContext", "runAsNonRoot"), "the pod may run as root", "true"
+    for path, container in _containers(job):
+        if _get(container, ("securityContext", "allowPrivilegeEscalation")) is not False:
+            field = (*path, "securityContext", "allowPrivilegeEscalation")
+            yield field, "a process may get more rights than it started with", "false"
+
+
+_Rule = Callable[[Any], Iterator[Found]]
+_JOB_RULES: tuple[_Rule, ...] = (*(_schema, _token, _private, _head, _store, _resources, _end, _grace, _confined),)
+_OTHER_RULES: tuple[_Rule, ...] = (_service, _claim)
