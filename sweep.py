@@ -131,6 +131,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("store", metavar="STORE", help="results folder or URI")
     _command(commands, "spaces", _spaces, "list the search spaces")
+    command = _command(
+        commands, "cluster", _cluster, "check a file that describes a cluster, before machines cost money"
+    )
+    command.add_argument("what", choices=("check",), help="name what is not set yet, or is unsafe, with its line")
+    command.add_argument(
+        "file", metavar="FILE", type=Path, help="for ray up, KubeRay or Slurm, made of one in cluster/"
+    )
     return parser
 
 
@@ -363,6 +370,21 @@ def _spaces(options: argparse.Namespace) -> int:
             broken = True
             _say(str(error))
     return USAGE if broken else DONE
+
+
+def _cluster(options: argparse.Namespace) -> int:
+    from cluster import check
+
+    found = check.check(options.file)
+    for one in found:
+        print(f"{options.file}:{one.line}: {one.field}: {one.what}; {one.mend}")
+    token = check.token_problem() if check.mounts_token(options.file) else None
+    if token:
+        print(token)
+    if found or token:
+        return USAGE
+    print(f"{options.file}: nothing is wrong with it")
+    return DONE
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 
 PROJECT = Path(__file__).parents[2]
-PROGRAMS = ("ip", "nsenter", "unshare", "mount", "sshd", "ssh", "ssh-keygen", "rsync")
+PROGRAMS = ("ip", "nsenter", "setpriv", "unshare", "mount", "sshd", "ssh", "ssh-keygen", "rsync")
 SHARED = "/srv"  # in every host one and the same folder, as a network file system would be
 OWN = ("/root", "/var/tmp", "/tmp")  # in every host its own; /tmp last: the others come out of it
 SSHD = """Port 22
@@ -115,7 +115,9 @@ def _path() -> str:
 class Lab:
     """A launcher, which is the user's own machine, and hosts that it reaches by ssh."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], extra: str = "") -> None:
+        """extra: what setup_machine.sh is told to install for, and finds installed: nothing can be downloaded here."""
+        self.extra = extra
         self.folder = Path(tempfile.mkdtemp(prefix="lab-"))
         self.shared = self.folder / "shared"
         self.shared.mkdir()
@@ -192,17 +194,29 @@ class Lab:
         (host.folder / "names").write_text(f"127.0.0.1 localhost\n{names}")
         (host.root / ".bashrc").touch()
         (host.root / ".profile").write_text(". ~/.bashrc\n")
-        environment = host.root / "venv"  # as if the setup commands had installed it: nothing can be downloaded here
+        environment = host.root / "venv"
         environment.mkdir()
         for name in ("bin", "lib", "pyvenv.cfg"):
             (environment / name).symlink_to(f"{sys.prefix}/{name}")
-        shutil.copy(PROJECT / "constraints.txt", environment / "constraints.txt")
+        hashes = subprocess.run(
+            ["sha256sum", "setup.cfg", "constraints.txt"], cwd=PROJECT, capture_output=True, text=True
+        )
+        (environment / "installed").write_text(f"{hashes.stdout.strip()} {self.extra}")
 
     def power_on(self, host: Host) -> None:
         """Start it, with what is left on its disk from before."""
         script = self.folder / f"init-{host.name}"
         script.write_text(self._init(host))
-        enter = ["nsenter", f"--net=/run/netns/{host.namespace}", "env", "-i", "HOME=/root", "USER=root"]
+        enter = [
+            "setpriv",
+            "--pdeathsig=KILL",
+            "nsenter",
+            f"--net=/run/netns/{host.namespace}",
+            "env",
+            "-i",
+            "HOME=/root",
+            "USER=root",
+        ]
         enter += ["SHELL=/bin/bash", f"PATH={_path()}"]
         share = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc"]
         log = (host.folder / "log").open("ab")
