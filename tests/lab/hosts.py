@@ -247,8 +247,8 @@ class Lab:
             assert host.init is not None
             if host.init.poll() is not None:
                 break
-            with contextlib.suppress(OSError, IndexError):
-                if host.run("exec 3<>/dev/tcp/$(hostname)/22", timeout=10).returncode == 0:
+            with contextlib.suppress(OSError, IndexError, subprocess.TimeoutExpired):
+                if host.run(f"exec 3<>/dev/tcp/{host.address}/22", timeout=5).returncode == 0:
                     return
             time.sleep(0.1)
         raise OSError(f"{host.name} does not start: {(host.folder / 'log').read_text()}")
