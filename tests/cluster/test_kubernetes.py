@@ -19,7 +19,9 @@ FILLED = FILLED.replace("SET_ME", "a")
 CLUSTER = "spec.rayClusterSpec"
 HEAD, TRIALS = f"{CLUSTER}.headGroupSpec", f"{CLUSTER}.workerGroupSpecs.0"
 HEAD_POD, TRIALS_POD = f"{HEAD}.template.spec", f"{TRIALS}.template.spec"
+HEAD_BOX, TRIALS_BOX = f"{HEAD_POD}.containers.0", f"{TRIALS_POD}.containers.0"
 PARAMS = f"{HEAD}.rayStartParams"
+CPU = 'requests: {cpu: "6", '
 MOUNT = "- {name: results, mountPath: /results}"
 
 
@@ -80,21 +82,21 @@ def test_rays_own_autoscaler_reads_the_resources_that_are_meant() -> None:
         ('num-gpus: "0"', 'num-gpus: "1"', f"{PARAMS}.num-gpus"),
         ('num-cpus: "0"\n        num', "num", f"{PARAMS}.num-cpus"),
         (r"""resources: '"{\"trial_driver\": 1}"'""", "", f"{PARAMS}.resources"),
-        ("value: /results}", "value: /elsewhere}", f"{HEAD_POD}.containers.0.volumeMounts"),
-        ("{name: TOPOSWEEP_RESULTS,", "{name: RESULTS,", f"{HEAD_POD}.containers.0.env"),
-        (MOUNT, "- {name: shared-memory, mountPath: /results}", f"{HEAD_POD}.containers.0.volumeMounts"),
-        ("env: *environment", "env: [{name: TOPOSWEEP_RESULTS, value: 's3://a/b'}]", f"{TRIALS_POD}.containers.0.env"),
-        ("requests: {cpu: \"6\", memory: 24Gi,", "requests: {memory: 24Gi,", f"{TRIALS_POD}.containers.0.resources.requests"),
-        ("limits: {memory: 24Gi,", "limits: {", f"{TRIALS_POD}.containers.0.resources.limits"),
+        ("value: /results}", "value: /elsewhere}", f"{HEAD_BOX}.volumeMounts"),
+        ("{name: TOPOSWEEP_RESULTS,", "{name: RESULTS,", f"{HEAD_BOX}.env"),
+        (MOUNT, "- {name: shared-memory, mountPath: /results}", f"{HEAD_BOX}.volumeMounts"),
+        ("env: *environment", "env: [{name: TOPOSWEEP_RESULTS, value: 's3://a/b'}]", f"{TRIALS_BOX}.env"),
+        (CPU, "requests: {", f"{TRIALS_BOX}.resources.requests"),
+        ("limits: {memory: 24Gi,", "limits: {", f"{TRIALS_BOX}.resources.limits"),
         ("ttlSecondsAfterFinished: 600", "ttlSecondsAfterFinished: 0", "spec.ttlSecondsAfterFinished"),
         ("shutdownAfterJobFinishes: true", "shutdownAfterJobFinishes: false", "spec.shutdownAfterJobFinishes"),
-        ("terminationGracePeriodSeconds: *grace", "terminationGracePeriodSeconds: 20", f"{TRIALS_POD}.terminationGracePeriodSeconds"),
+        ("GracePeriodSeconds: *grace", "GracePeriodSeconds: 20", f"{TRIALS_POD}.terminationGracePeriodSeconds"),
         ("terminationGracePeriodSeconds: *grace", "", f"{TRIALS_POD}.terminationGracePeriodSeconds"),
         ("runAsNonRoot: true", "runAsNonRoot: false", f"{HEAD_POD}.securityContext.runAsNonRoot"),
-        ("PrivilegeEscalation: false", "PrivilegeEscalation: true", f"{HEAD_POD}.containers.0.securityContext.allowPrivilegeEscalation"),
+        ("Escalation: false", "Escalation: true", f"{HEAD_BOX}.securityContext.allowPrivilegeEscalation"),
         ("accessModes: [ReadWriteMany]", "accessModes: [ReadWriteOnce]", "spec.accessModes"),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_found_with_its_line_and_field(old: str, new: str, field: str) -> None:
     assert old in FILLED
     text = FILLED.replace(old, new, 1)
