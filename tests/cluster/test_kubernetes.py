@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +111,22 @@ def test_a_fault_is_found_with_its_line_and_field(old: str, new: str, field: str
     assert found[0].mend
     if f"{field.rsplit('.', 1)[-1]}:" in new:
         assert found[0].line == changed
+
+
+def fields(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    yield path
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in inside:
+        yield from fields(child, (*path, key))
+
+
+@pytest.mark.parametrize("wrong", ["x", None, ["x"]], ids=repr)
+def test_whatever_stands_in_a_field_the_check_goes_on(wrong: Any) -> None:
+    for path in random.Random(0).sample(list(fields(job()))[1:], 30):  # all of them, once by hand, took a minute
+        changed = job()
+        holder = functools.reduce(lambda value, key: value[key], path[:-1], changed)
+        holder[path[-1]] = wrong
+        assert all(one.line and one.what for one in problems(json.dumps(changed)))
 
 
 @pytest.mark.parametrize("kind", ["{kind: Service, spec: {type: LoadBalancer}}", "{kind: Ingress}"])
