@@ -14,11 +14,12 @@ from cluster import lines
 from cluster.problem import SET_ME, Problem
 
 SCHEMA = Path(__file__).parent / "kuberay_schema.json"
+STORE = "TOPOSWEEP_RESULTS"
 GRACE_S = 30  # trials need up to 20 s to save
 CLUSTER = ("spec", "rayClusterSpec")
 
-Path_ = tuple[str | int, ...]
-Found = tuple[Path_, str, str]  # path within the document, what, mend
+Field = tuple[str | int, ...]
+Found = tuple[Field, str, str]  # field within the document, what, mend
 
 
 def problems(text: str) -> Iterator[Problem]:
@@ -55,26 +56,32 @@ def _get(value: Any, path: Sequence[str | int]) -> Any:
     return value
 
 
+def _dicts(value: Any, path: Sequence[str | int]) -> list[tuple[int, dict[str, Any]]]:
+    """The mappings of a list with their indices; none where there is no list."""
+    found = _get(value, path)
+    return [(index, one) for index, one in enumerate(found) if isinstance(one, dict)] if isinstance(found, list) else []
+
+
 def _unset(value: Any) -> bool:
     return SET_ME in str(value)
 
 
-def _groups(job: Any) -> Iterator[tuple[Path_, Any]]:
+def _groups(job: Any) -> Iterator[tuple[Field, Any]]:
     """Head first."""
     yield (*CLUSTER, "headGroupSpec"), _get(job, (*CLUSTER, "headGroupSpec"))
-    for index, group in enumerate(_get(job, (*CLUSTER, "workerGroupSpecs")) or []):
+    for index, group in _dicts(job, (*CLUSTER, "workerGroupSpecs")):
         yield (*CLUSTER, "workerGroupSpecs", index), group
 
 
-def _pods(job: Any) -> Iterator[tuple[Path_, Any]]:
+def _pods(job: Any) -> Iterator[tuple[Field, Any]]:
     """Pod specs of Ray's nodes."""
     for path, group in _groups(job):
         yield (*path, "template", "spec"), _get(group, ("template", "spec")) or {}
 
 
-def _containers(job: Any) -> Iterator[tuple[Path_, Any]]:
+def _containers(job: Any) -> Iterator[tuple[Field, Any]]:
     for path, pod in _pods(job):
-        for index, container in enumerate(_get(pod, ("containers",)) or []):
+        for index, container in _dicts(pod, ("containers",)):
             yield (*path, "containers", index), container
 
 
@@ -130,31 +137,32 @@ def _head(job: Any) -> Iterator[Found]:
 
 
 def _store(job: Any) -> Iterator[Found]:
-    seen: dict[str, str] = {}  # store and its volume -> the first path, which is the head's
+    first: tuple[str, str] | None = None  # the head's store, and the volume that it is on
     for path, pod in _pods(job):
-        container = _get(pod, ("containers", 0))
-        results = {one.get("name"): one for one in _get(container, ("env",)) or []}.get("TOPOSWEEP_RESULTS", {})
-        store, where = str(results.get("value") or ""), (*path, "containers", 0, "env")
-        volume = "://" if "://" in store else _volume_at(pod, container, store)
+        container, box = _get(pod, ("containers", 0)), (*path, "containers", 0)
+        store = next((one.get("value") for _, one in _dicts(container, ("env",)) if one.get("name") == STORE), None)
+        volume = "" if "://" in str(store) else _volume_at(pod, container, str(store))
         if not store:
-            yield where, "this node does not know where the store is", "the variable TOPOSWEEP_RESULTS"
+            yield (*box, "env"), "this node does not know where the store is", f"the variable {STORE}"
         elif _unset(store):
             continue
         elif volume is None:
             mend = "a persistentVolumeClaim mounted there, or a URI such as s3://bucket/folder"
-            yield (*path, "containers", 0, "volumeMounts"), f"nothing shared is mounted at the store's {store}", mend
-        elif seen.setdefault(f"{store} {volume}", ".".join(map(str, path))) and len(seen) > 1:
-            yield where, f"the store is another one than that of {next(iter(seen.values()))}", "the same for all nodes"
+            yield (*box, "volumeMounts"), f"nothing shared is mounted at the store's {store}", mend
+        elif first not in (None, (store, volume)):
+            yield (*box, "env"), "the store, or its volume, is another than the head's", "the same for all nodes"
+        else:
+            first = store, volume
 
 
 def _volume_at(pod: Any, container: Any, folder: str) -> str | None:
     """The shared volume that a folder lies on."""
-    mounts = _get(container, ("volumeMounts",)) or []
+    mounts = [one for _, one in _dicts(container, ("volumeMounts",))]
     around = [one for one in mounts if f"{folder}/".startswith(f"{str(one.get('mountPath')).rstrip('/')}/")]
     if not around:
         return None
-    name = max(around, key=lambda one: len(one["mountPath"])).get("name")
-    named = [one for one in _get(pod, ("volumes",)) or [] if one.get("name") == name]
+    name = max(around, key=lambda one: len(str(one["mountPath"]))).get("name")
+    named = [one for _, one in _dicts(pod, ("volumes",)) if one.get("name") == name]
     shared = {kind: what for one in named for kind, what in one.items() if kind not in ("name", "emptyDir", "hostPath")}
     return json.dumps(shared, sort_keys=True) if shared else None
 
@@ -195,5 +203,5 @@ def _confined(job: Any) -> Iterator[Found]:
 
 
 _Rule = Callable[[Any], Iterator[Found]]
-_JOB_RULES: tuple[_Rule, ...] = (*(_schema, _token, _private, _head, _store, _resources, _end, _grace, _confined),)
+_JOB_RULES: tuple[_Rule, ...] = (_schema, _token, _private, _head, _store, _resources, _end, _grace, _confined)
 _OTHER_RULES: tuple[_Rule, ...] = (_service, _claim)
