@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -325,9 +326,15 @@ def take_nodes_away(context: Context, count: int) -> int:
 
 
 def _saved(place: Place) -> set[Path]:
-    """What trials have saved between checkpoints: of each the segment of its log that begins there, if it goes on."""
+    """What interrupted trials have saved between checkpoints: of each the segment of its log that begins there, if it
+    goes on. One whose status is not yet written would count as a death, once its node is gone."""
     manifests = place.store.glob("trials/*/interim/step-*/manifest.json")
-    return {path.parents[2] / "log" / f"{path.parent.name.removeprefix('step-')}.json" for path in manifests}
+    ended = [path for path in manifests if _state(path.parents[2]) == "interrupted"]
+    return {path.parents[2] / "log" / f"{path.parent.name.removeprefix('step-')}.json" for path in ended}
+
+
+def _state(trial: Path) -> str:
+    return json.loads((trial / "status.json").read_text())["state"]
 
 
 def nothing(context: Context, count: int) -> int:
