@@ -250,6 +250,8 @@ class EvaluatorPool:
             return ray.get(reference), True
         except Exception as error:
             alive = not isinstance(error, ray.exceptions.RayActorError)
+            if getattr(error, "preempted", False):  # with its node, which has nothing to do with the request
+                return None, alive
             self._attempts[request] += 1
             if not alive and self._attempts[request] < ATTEMPTS:
                 return None, alive

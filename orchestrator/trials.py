@@ -17,7 +17,7 @@ from orchestrator import retention
 from orchestrator.requests import prescribed_steps
 from orchestrator.scratch import scratch_folder
 from orchestrator.spec import Keep
-from orchestrator.stop import watching
+from orchestrator.stop import node_id, watching
 from orchestrator.store import Status, Store
 from trainables import memory
 from trainables.checkpoint import committed_steps, released_steps, resumable_steps
@@ -27,13 +27,16 @@ from trainables.stopping import StoppedEarlyError, TrainingInterruptedError
 from trainables.token_store import TokenStore
 
 POLL_S = 0.2
-WORKER_DIED = "WorkerHealthCheckFailedError"  # what Ray Train calls it
+# What Ray Train calls a worker that died, and workers that found no place within a minute: where machines come and go
+# there may be none for a while, and the trial is not to blame.
+WORKER_DIED, NO_ROOM = "WorkerHealthCheckFailedError", "WorkerGroupStartupTimeoutError"
 LONGEST_PAUSE_S = 60.0
 DIED = "its process died, or could not write (killed, out of memory, disk away?)"
 
 
 def train_worker(settings: dict[str, Any]) -> None:
-    """What each Ray Train worker runs. settings: {"store": URI, "trial": trial id, "keep": the sweep's}."""
+    """What each Ray Train worker runs. settings: {"store": URI, "trial": trial id, "keep": the sweep's, "node": that of
+    the trial's own process, without which its workers are lost}."""
     from trainables.pretrain import pretrain
 
     store = Store.open(settings["store"]).anchored()
@@ -41,7 +44,7 @@ def train_worker(settings: dict[str, Any]) -> None:
     assert isinstance(config, TrialConfig), "published models are not trained"
     tokens = TokenStore.open(store.tokens(config.tokens))
     keep_states = Keep.parse(settings["keep"]).what == "all"
-    with watching(store.root) as stop:
+    with watching(store.root, nodes=(settings["node"],)) as stop:
         pretrain(config, store.trial(config.trial_id), tokens, keep_states=keep_states, stop=stop)
 
 
@@ -51,7 +54,7 @@ def run_trial(settings: dict[str, Any]) -> Status:
 
     A failed trial is a status, not an exception: its process stays warm for the next trial, and its neighbours never
     notice. What may go better another time is raised, and Tune starts the trial again: a worker that died, a store that
-    could not be read or written, SIGTERM.
+    could not be read or written, SIGTERM, a node that is drained.
     """
     store = Store.open(settings["store"]).anchored()
     config = store.read_trial(settings["trial"])
@@ -123,7 +126,7 @@ def _ended(status: Status, error: Exception, config: Trial, store: Store) -> Sta
     if isinstance(first, StoppedEarlyError):
         last = max(committed_steps(store.trial(config.trial_id)))
         return dataclasses.replace(status, state="stopped", step=last, reason=str(first))
-    if isinstance(first, TrainingInterruptedError):
+    if isinstance(first, TrainingInterruptedError) or type(first).__name__ == NO_ROOM:
         return dataclasses.replace(status, state="interrupted", reason=None)
     if any(type(one).__name__ == WORKER_DIED or isinstance(one, OSError) for one in roots):
         return dataclasses.replace(status, reason=reason)
@@ -139,22 +142,28 @@ def _ended(status: Status, error: Exception, config: Trial, store: Store) -> Sta
 
 def _fit(config: TrialConfig, settings: dict[str, Any]) -> None:
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.1"  # 2 s by default, which is a small trial's whole length
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # a process more for what orchestrator/stop.py sees earlier
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
+
+    from orchestrator.workers import HearingTorchConfig
 
     workers = config.workers if config.workers > 1 else 0  # 0: Train's local mode, in this process
     resources = {"CPU": config.threads} | ({"GPU": 1} if settings["gpu"] else {})
     with scratch_folder() as scratch:
         TorchTrainer(
             train_worker,
-            train_loop_config=settings,
+            train_loop_config=settings | {"node": node_id()},
+            torch_config=HearingTorchConfig(),
             scaling_config=ScalingConfig(
                 num_workers=workers, use_gpu=settings["gpu"], resources_per_worker=resources if workers else None
             ),
             run_config=RunConfig(
                 name=config.trial_id,
                 storage_path=str(scratch),
-                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),  # Tune retries, boundedly
+                failure_config=FailureConfig(  # Tune retries, boundedly
+                    max_failures=0, controller_failure_limit=0, max_preemption_failures=0
+                ),
             ),
         ).fit()
 
@@ -181,7 +190,7 @@ def roots_of(error: BaseException) -> Iterator[BaseException]:
         for failure in workers.values():
             yield from roots_of(failure)
         return
-    inner = getattr(error, "cause", None) or error.__cause__
+    inner = getattr(error, "cause", None) or getattr(error, "controller_failure", None) or error.__cause__
     if isinstance(inner, BaseException):
         yield from roots_of(inner)
     else:

@@ -114,11 +114,13 @@ def _train(config: TrialConfig, trial: Folder, tokens: TokenStore, keep_states: 
             if records:
                 records.checkpoint(done)
             if done < config.steps and config.early_stop and (why := broken(config.early_stop, done, recent.tolist())):
+                _wait_for_all(world, device)
                 raise StoppedEarlyError(why)
             recent.zero_()
         if done < config.steps and _is_asked(stop, done, world, device):
             if records and done not in keep:
                 records.interim(done, recent)
+            _wait_for_all(world, device)
             raise TrainingInterruptedError(f"asked to stop; everything up to step {done} is saved")
     return config.steps
 
@@ -131,6 +133,14 @@ def _is_asked(stop: Callable[[], bool], done: int, world: int, device: torch.dev
     asked = torch.tensor(float(stop()), device=device)
     distributed.all_reduce(asked)
     return bool(asked)
+
+
+def _wait_for_all(world: int, device: torch.device) -> None:
+    """Until rank 0 has saved, too: where one rank raises, Ray Train ends the others, whatever they are doing."""
+    if world > 1:
+        there = torch.ones(1, device=device)
+        distributed.all_reduce(there)
+        there.item()  # on a GPU only this waits
 
 
 def _require_finite(model: torch.nn.Module, step: int) -> None:

@@ -1,14 +1,21 @@
-"""A Ray cluster of two nodes on this machine, whose second node can be killed."""
+"""A Ray cluster of two nodes on this machine, whose second node can be killed, or taken away as a cloud does it."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import secrets
 import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-from tests.chaos.runs import Place, require
+from tests.chaos.runs import ROOT, Place, living, require
+from tests.cluster.metadata import Ec2, Metadata
 
 OURS = ("ToposweepTrial", "Evaluator")
 
@@ -38,6 +45,29 @@ class Nodes:
         (raylet,) = self.second.all_processes["raylet"]
         os.kill(raylet.process.pid, signal.SIGKILL)
         raylet.process.wait()
+
+    def second_runs(self, *words: str) -> bool:
+        """Whether a process with one of the words in its title is on the second node."""
+        (raylet,) = self.second.all_processes["raylet"]
+        titles = [one.title for one in living() if one.parent == raylet.process.pid]
+        return any(word in title for word in words for title in titles)
+
+    @contextlib.contextmanager
+    def notice_to_second(self, seconds: float) -> Iterator[None]:
+        """The second node's machine is told that it will be taken away in so many seconds, and then it is."""
+        ec2 = Ec2()
+        with Metadata(ec2) as metadata:
+            words = ["aws", "--metadata", metadata.url, "--every", "0.5", "--node-id", self.second.node_id]
+            watcher = subprocess.Popen([sys.executable, "-m", "cluster.spot", *words], cwd=ROOT)
+            when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+            ec2.action = json.dumps({"action": "terminate", "time": when})
+            try:
+                yield
+                self.kill_second()
+                require(watcher.wait(20) == 0, f"cluster.spot ended with {watcher.returncode}")
+            finally:
+                watcher.kill()
+                watcher.wait()
 
     def require_nothing_left(self) -> None:
         """No placement group, and no actor of the sweep's: what a job leaves is cleaned up once it has ended."""

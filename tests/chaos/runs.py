@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,17 +37,19 @@ def require(holds: bool, broken: str) -> None:
 @dataclass(frozen=True)
 class Living:
     pid: int
+    parent: int
     title: str
 
 
-def living(session: int) -> list[Living]:
-    """The processes of a session, zombies not."""
+def living(session: int | None = None) -> list[Living]:
+    """The processes of a session, or all; zombies not."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError):
-            state, _, _, of_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
-            if int(of_session) == session and state != "Z":
-                found.append(Living(int(folder.name), (folder / "cmdline").read_text().replace("\0", " ")))
+            state, parent, _, of_session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            if session in (None, int(of_session)) and state != "Z":
+                title = (folder / "cmdline").read_text().replace("\0", " ")
+                found.append(Living(int(folder.name), int(parent), title))
     return found
 
 
@@ -199,8 +202,11 @@ def undisturbed(place: Place) -> Outcome:
 
 
 def states(place: Place) -> list[str]:
-    paths = place.store.glob("trials/*/status.json")
-    return [json.loads(path.read_text())["state"] for path in paths]
+    return [one["state"] for one in statuses(place)]
+
+
+def statuses(place: Place) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in place.store.glob("trials/*/status.json")]
 
 
 @contextlib.contextmanager

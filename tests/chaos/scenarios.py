@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.runs import Place, Run, copy, flip_bit, require, states
+from tests.chaos.runs import Place, Run, copy, flip_bit, require, states, statuses
 
 SETTINGS = (
     *("seeds=0,1", "budgets=150steps,300steps", "batch_size=2", "checkpoint_every=25", "evaluators=1", "retries=5"),
@@ -298,6 +299,44 @@ def kill_nodes(context: Context, count: int) -> int:
     return killed
 
 
+def take_nodes_away(context: Context, count: int) -> int:
+    """A cluster's second node, with notice: trials on it save, and go on from there; another node comes each time."""
+    from tests.chaos.cluster import Nodes
+
+    with Nodes(context.place) as nodes:
+        run, done = context.place.start(), 0
+        saved: set[Path] = set()
+        for _ in range(count):
+            if not run.wait_until(lambda: nodes.second_runs(TRIAL, WORKER)):
+                break
+            if not run.wait_for_checkpoints(context.rng.randint(2, 6)):
+                break
+            context.pause()
+            with nodes.notice_to_second(30):
+                done += run.wait_until(lambda: bool(_saved(context.place) - saved))  # noqa: B023
+                saved |= _saved(context.place)
+            nodes.add_second()
+        run.end(0)
+        nodes.require_nothing_left()
+    context.place.address = None
+    lost = [str(path) for path in saved if not path.exists()]
+    require(not lost, f"no attempt went on from what was saved: {lost}")
+    require(not any(one["deaths"] for one in statuses(context.place)), f"attempts died: {statuses(context.place)}")
+    return done
+
+
+def _saved(place: Place) -> set[Path]:
+    """What interrupted trials have saved between checkpoints: of each the segment of its log that begins there, if it
+    goes on. One whose status is not yet written would count as a death, once its node is gone."""
+    manifests = place.store.glob("trials/*/interim/step-*/manifest.json")
+    ended = [path for path in manifests if _state(path.parents[2]) == "interrupted"]
+    return {path.parents[2] / "log" / f"{path.parent.name.removeprefix('step-')}.json" for path in ended}
+
+
+def _state(trial: Path) -> str:
+    return json.loads((trial / "status.json").read_text())["state"]
+
+
 def nothing(context: Context, count: int) -> int:
     """Twice the same sweep, or the same in other circumstances."""
     return 0
@@ -327,6 +366,9 @@ SCENARIOS = (
     Scenario("evaluator killed", kill_processes((EVALUATOR,), KILL), 8),
     Scenario("Train worker killed", kill_processes((WORKER,), KILL), 3, quick=1, settings=DISTRIBUTED),
     Scenario("second node's raylet killed", kill_nodes, 2),
+    Scenario("second node taken away with notice", take_nodes_away, 2),
+    Scenario("node of a Train worker taken away with notice", take_nodes_away, 2, settings=DISTRIBUTED),
+    Scenario("Train worker gets SIGTERM", kill_processes((WORKER,), (signal.SIGTERM,)), 3, settings=DISTRIBUTED),
     Scenario("driver killed", end_driver(signal.SIGKILL, -signal.SIGKILL), 3, quick=1),
     Scenario("driver gets SIGTERM", end_driver(signal.SIGTERM, 130), 3),
     Scenario("driver gets SIGINT", end_driver(signal.SIGINT, 130), 3),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import ray
 
 from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines, gpu_places
 from orchestrator.overrides import override
@@ -176,6 +177,24 @@ def test_checkpoints_of_requests_that_wait_are_in_use_those_of_pairs_too(store: 
     pool.submit(Request(low, 4, NAMES))
     pool.submit(Request(high, 2, ("linear_cka",), (low, 2)))
     assert pool.in_use() == {(low, 4), (high, 2), (low, 2)}
+
+
+def test_an_actor_that_its_preempted_node_takes_along_is_no_failed_attempt(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(store.trial_ids()[0], 4, NAMES)
+    pool = EvaluatorPool(store, start_actor=object, actors=[])
+
+    def dies(preempted: bool) -> None:
+        def get(reference: object) -> None:
+            raise ray.exceptions.RayActorError(error_msg="gone", preempted=preempted)
+
+        monkeypatch.setattr(ray, "get", get)
+
+    dies(preempted=True)
+    assert [pool._result(request, None) for _ in range(5)] == [(None, False)] * 5
+    dies(preempted=False)
+    assert [pool._result(request, None)[0] is None for _ in range(3)] == [True, True, False]
 
 
 @pytest.mark.parametrize(

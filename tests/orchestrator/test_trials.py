@@ -33,6 +33,12 @@ class WorkersError(Exception):
         self.worker_failures = failures
 
 
+class ControllerError(Exception):
+    def __init__(self, failure: BaseException) -> None:
+        super().__init__("controller")
+        self.controller_failure = failure
+
+
 def chained() -> BaseException:
     try:
         try:
@@ -50,6 +56,7 @@ def chained() -> BaseException:
         (MemoryError(), ["MemoryError: "]),
         (WrapperError(ValueError("inner")), ["ValueError: inner"]),
         (chained(), ["ValueError: the root"]),
+        (ControllerError(ValueError("no place")), ["ValueError: no place"]),
         (WorkersError({0: ValueError("a"), 1: WrapperError(OSError("b"))}), ["ValueError: a", "OSError: b"]),
     ],
 )
@@ -147,12 +154,17 @@ class WorkerHealthCheckFailedError(Exception):
     """Named as Ray Train's."""
 
 
+class WorkerGroupStartupTimeoutError(Exception):
+    """Named as Ray Train's."""
+
+
 @pytest.mark.parametrize(
     ("error", "state", "reason"),
     [
         (WrapperError(TrainingInterruptedError("asked")), "interrupted", None),
         (WrapperError(StoppedEarlyError("early_stop=7@1: the mean ...")), "stopped", "early_stop=7@1: the mean ..."),
         (OSError(28, "No space left on device", "f"), "running", "OSError: [Errno 28] No space left on device: 'f'"),
+        (WrapperError(ControllerError(WorkerGroupStartupTimeoutError("2 workers"))), "interrupted", None),
         (WorkersError({0: WorkerHealthCheckFailedError("x")}), "running", "WorkerHealthCheckFailedError: x"),
         (WrapperError(TrainingDivergedError("step 3: loss nan")), "failed", "TrainingDivergedError: step 3: loss nan"),
         (MemoryError(), "failed", "out of memory: it needs about 0.0 GB, and this machine has, free, "),
