@@ -10,7 +10,7 @@ from typing import NoReturn
 HIDDEN = "***"
 SHORTEST = 8  # a shorter value of the environment would be found in words, too
 _VARIABLE = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|KEY|CONNECTION_STRING)$", re.IGNORECASE)
-# scheme://name:password@ and scheme://token@; what follows the colon may be a port, and AWS's keys have slashes in them.
+# scheme://name:password@ and scheme://token@; what follows the colon may be a port, and AWS keys have slashes in them.
 # abfs://container@account names no secret, abfs://container:key@account does.
 _USER = re.compile(
     r"(?<=://)(?:(?<!abfs://)(?<!abfss://)[^\s/:@]*|[^\s/:@]*(?=:))"
