@@ -1,4 +1,4 @@
-"""A stand-in of S3: moto's, in a process of its own, with requests that are slow, fail, are cut off, and are counted."""
+"""A stand-in of S3: moto's, in a process of its own; its requests are counted, and can be slow, fail, or be cut."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from urllib.request import Request, urlopen
 
 BUCKET = "bucket"
 CONTROL = "/-/"  # no name of a bucket
-KEYS = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anything"}  # it asks nobody who he is
-REGION = {"AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
-SLOW_DOWN = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+KEYS = {  # it asks nobody who he is; short, so that no message is redacted for them
+    "AWS_ACCESS_KEY_ID": "anyone",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class ObjectStore:
     @property
     def environment(self) -> dict[str, str]:
         """What makes a process ask here for every ``s3://`` URI."""
-        return {**KEYS, **REGION, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}"}
+        return {**KEYS, "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}"}
 
     def uri(self, path: str) -> str:
         return f"s3://{BUCKET}/{path}{self.settings}"
