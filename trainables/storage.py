@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 from pyarrow import fs
 
+from trainables.address import Address, with_options
 from trainables.redaction import holds_keys
 from trainables.typed import FormError, read
 
@@ -96,34 +97,9 @@ def open_binary(uri: str | os.PathLike[str], *, seekable: bool = False) -> Binar
     return place.filesystem.open_input_stream(place.path, compression=None, buffer_size=STREAM_BYTES)
 
 
-def _with_options(uri: str) -> str:
-    """An S3 URI by which a small file is written in one request: pyarrow's own way, as an upload in parts, takes 3."""
-    if not uri.startswith("s3://") or "allow_delayed_open=" in uri:
-        return uri
-    return f"{uri}{'&' if '?' in uri else '?'}allow_delayed_open=true"
-
-
 def _record(body: dict[str, Any]) -> bytes:
     record = {**body, "sha256": sha256(canonical_json(body))}
     return json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-
-
-@dataclass(frozen=True)
-class Address:
-    """How a URI names the place of a path: what it has before it, with the bucket, and its settings after it, of which
-    the path knows nothing: ``s3://bucket`` and ``?endpoint_override=host:9000&scheme=http``."""
-
-    start: str
-    settings: str
-
-    @classmethod
-    def of(cls, uri: str, path: str) -> Address:
-        place, mark, settings = uri.partition("?")
-        deep = path.strip("/").count("/")
-        return cls(place.rstrip("/").rsplit("/", deep)[0] if deep else place.rstrip("/"), mark + settings)
-
-    def uri(self, path: str) -> str:
-        return "/".join([self.start, *path.strip("/").split("/")[1:]])
 
 
 @dataclass(frozen=True)
@@ -155,7 +131,7 @@ class Folder:
             return cls(fs.LocalFileSystem(), str(local_path(text)))
         refuse_keys(text)
         try:
-            filesystem, path = fs.FileSystem.from_uri(_with_options(text))
+            filesystem, path = fs.FileSystem.from_uri(with_options(text))
         except Exception as error:
             raise ValueError(f"{text}: not a path or a URI that pyarrow can open ({error})") from error
         refuse_unprintable(path)
@@ -225,8 +201,7 @@ class Folder:
         """What :meth:`open` opens this folder by, in any process."""
         if self.address is None:
             return str(self)
-        path = "/".join(quote(part, safe="") if "%" in part or " " in part else part for part in self.path.split("/"))
-        return self.address.uri(path) + self.address.settings
+        return self.address.uri(quote(self.path)) + self.address.settings
 
     def exists(self, name: str = "") -> bool:
         target = f"{self.path}/{name}" if name else self.path
