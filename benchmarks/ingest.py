@@ -72,7 +72,7 @@ def ours(shards: Path, tokenizer: Path) -> dict[str, float]:
     )
     with tempfile.TemporaryDirectory() as folder, peak_memory() as peak:
         began = time.perf_counter()
-        store = ingest.prepare(spec, Folder.open(folder), blocks=10**9, embedded_shards=Path("unused"))
+        store = ingest.prepare(spec, Folder.open(folder), blocks=10**9, embedded_shards=Folder.open("unused"))
         seconds = time.perf_counter() - began
     ray.shutdown()
     return {"tokens": store.train_blocks * (SEQ_LEN + 1), "seconds": seconds, "peak_gb": peak[0] / 1e9}

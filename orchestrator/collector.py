@@ -22,6 +22,9 @@ from trainables.checkpoint import committed_steps
 from trainables.config import PublishedConfig, Trial
 
 POLL_S = 0.3
+# On an object store each look is paid for. Measured of a running trial with 20 checkpoints: 3,100 LISTs and 6,300 other
+# requests an hour; at 0.3 s, and with a request for each checkpoint, 9,400 and 112,000.
+POLL_REMOTE_S = 2.0
 LOOK_AHEAD = 32
 ENDED = ("done", "failed", "stopped")  # one that was interrupted, by a machine that went away, starts again
 
@@ -96,6 +99,7 @@ class Collector:
         self.store, self.sweep, self.pool, self.display = store, sweep, pool, display
         self.planned, self.training = planned, training
         self.watched: dict[str, _Watched] = {}
+        self.poll_s = POLL_S if store.root.is_local else POLL_REMOTE_S
         self.waiting = list(training)
         self.running: list[_Watched] = []
         self.ended = 0
@@ -129,7 +133,7 @@ class Collector:
                         self._release(trial.config)
                     return
                 if not self.pool.outstanding:  # else the pool has waited
-                    stop.wait(POLL_S)
+                    stop.wait(self.poll_s)
         except Exception as error:
             self._error = error
 
@@ -147,7 +151,7 @@ class Collector:
                 watched.training = False
                 self.ended += 1
                 self.failed += status is None or status.state not in ("done", "stopped")
-        for measured in self.pool.poll(POLL_S):
+        for measured in self.pool.poll(self.poll_s):
             self._note(measured)
         self.display.update(self._counts())
 
@@ -162,7 +166,7 @@ class Collector:
     def _find_started(self, everywhere: bool) -> None:
         """Trials start about in order, so looking at the next few finds them; 1,000 waiting ones are not all asked."""
         for trial in self.waiting[: None if everywhere else LOOK_AHEAD]:
-            if self.store.trial(trial.trial_id).exists(STATUS):
+            if self.store.trial(trial.trial_id).has(STATUS):
                 self.waiting.remove(trial)
                 self.running.append(self._watch(trial))
 

@@ -149,7 +149,8 @@ def _of_checkpoint(config: Trial, sweep: Sweep) -> int:
 
 
 def _trial_bytes(store: Store, trial_id: str) -> int:
-    return store.trial(trial_id).total_bytes() + (store.root / TENSORBOARD / trial_id).total_bytes()
+    boards = (store.root / TENSORBOARD / trial_id).total_bytes() if store.root.is_local else 0
+    return store.trial(trial_id).total_bytes() + boards
 
 
 def _tokens(planned: Iterable[PlannedTrial], sweep: Sweep, store: Store) -> tuple[int, int]:

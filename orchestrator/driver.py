@@ -7,7 +7,6 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -19,7 +18,7 @@ from orchestrator.engine import ray_running
 from orchestrator.evaluators import EvaluatorPool, pool_size
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import Display, ingestion
-from orchestrator.scratch import remove_abandoned, scratch_folder
+from orchestrator.scratch import remove_abandoned
 from orchestrator.spec import SpecError, Sweep
 from orchestrator.store import ERROR_LOG, STATUS, TRIALS, Store
 from orchestrator.tensorboard import quiet_writers, write_hparams_header
@@ -80,7 +79,7 @@ def _run(sweep: Sweep, space: str, store: Store, address: str | None, console: C
         probe.require_seen(store)
         commits = prepare_data(sweep, store, [trial.config for trial in todo], console, held.alarm)
         store.write_sweep(space, sweep, provenance.collect(), commits)
-        store = store.anchored()
+        store = store.anchored(functools.partial(console.print, style="yellow", highlight=False, markup=False))
         _write_records(planned, store)
         write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
         pool = EvaluatorPool.start(store, sweep, pool_size(sweep))
@@ -154,14 +153,13 @@ def prepare_data(
             with (
                 _tokens_lease(folder, needed, alarm, say),
                 ingestion(console, needed, spec.seq_len) as progress,
-                local_folder(store) as local,
             ):
                 tokens = ingest.prepare(
                     spec,
                     folder,
                     blocks=needed,
                     commit=commits.get(fingerprint),
-                    embedded_shards=local / spec.corpus_fingerprint,
+                    embedded_shards=store.tokens(spec.corpus_fingerprint),
                     say=say,
                     progress=progress,
                 )
@@ -199,16 +197,6 @@ def _needed(tokens: str, configs: Sequence[Trial]) -> int:
     """Training blocks that the largest trial of a token store reads."""
     trained = (config for config in configs if isinstance(config, TrialConfig))
     return max((config.blocks for config in trained if config.tokens == tokens), default=0)
-
-
-@contextlib.contextmanager
-def local_folder(store: Store) -> Iterator[Path]:
-    """Where the embedded corpus is written: beside the token stores, or for a store elsewhere in a scratch folder."""
-    if store.root.is_local:
-        yield Path(store.token_stores.path)
-        return
-    with scratch_folder() as scratch:
-        yield scratch
 
 
 def _train_and_measure(

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from orchestrator.alarm import Alarm
 from orchestrator.spec import SpecError
-from trainables.storage import CorruptFileError, Folder
+from trainables.storage import AWAY_S, CorruptFileError, Folder
 
 LEASE = ".lease.json"
 BEAT_S = 3.0
@@ -174,6 +174,7 @@ class Lease:
     def keep(self) -> None:
         """The thread's loop: beat until the end, or until the lease is lost."""
         last, problem = time.monotonic(), ""
+        patience = STALE_S if self.folder.is_local else max(STALE_S, AWAY_S)  # taken over meanwhile, it shows when back
         while not self.end.wait(BEAT_S):
             try:
                 found = read(self.folder)
@@ -186,7 +187,7 @@ class Lease:
                     break
             except OSError as error:  # a store may go away for a moment
                 problem = str(error)
-            if time.monotonic() - last > STALE_S:
+            if time.monotonic() - last > patience:
                 break
         if not self.end.is_set():
             self.alarm.raise_in_main(LostError(f"{self.folder}: this run no longer holds the store: {problem}"))

@@ -175,9 +175,12 @@ class Store:
             raise SpecError(f"{store.uri}: not a store, there is no {SWEEP} in it; give the --store of a run")
         return store.anchored()
 
-    def anchored(self) -> Store:
-        """The same store, in which nothing is written once it has gone away. Raises FileNotFoundError if it has."""
-        return dataclasses.replace(self, root=self.root.anchored(SWEEP))
+    def anchored(self, away: Callable[[str], None] = lambda line: None) -> Store:
+        """The same store, in which nothing is written once it has gone away. Raises FileNotFoundError if it has.
+
+        One on the network is waited for: ``away`` hears of it.
+        """
+        return dataclasses.replace(self, root=self.root.anchored(SWEEP, away))
 
     def trial(self, trial_id: str) -> Folder:
         return self.root / TRIALS / trial_id
@@ -188,8 +191,7 @@ class Store:
 
     @property
     def token_stores(self) -> Folder:
-        parent = self.root.path.rpartition("/")[0]
-        return Folder(self.root.filesystem, parent or self.root.path) / TOKENS
+        return self.root.parent / TOKENS
 
     def trial_ids(self) -> list[str]:
         """Folders with a trial in them, also one whose record is gone; a stray file (macOS leaves them) is not one."""

@@ -15,10 +15,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent))  # finds `tests.hub`, however pytest was started
 
 from tests import hub as stand_in
+from tests import object_store
 
 HUB = stand_in.Hub().start()
 HF_HOME = Path(tempfile.mkdtemp(prefix="hf-home-"))
 stand_in.isolate(os.environ, HUB.endpoint, HF_HOME)  # before any of the clients is imported: they read it only then
+os.environ.update(object_store.KEYS)  # before Ray is started: its workers ask a stand-in of S3, too
 
 import ray  # noqa: E402
 

@@ -40,22 +40,22 @@ def step_name(step: int) -> str:
 
 def committed_steps(trial: Folder, kind: str = CHECKPOINTS) -> list[int]:
     """Steps of the committed folders of ``kind``, ascending. One that was cut off while written is not listed."""
-    return [step for step in _steps(trial, kind) if (trial / kind / step_name(step)).is_committed()]
+    return _steps((trial / kind).holding(MANIFEST))
 
 
 def damaged_steps(trial: Folder) -> list[int]:
     """Steps of the checkpoints that were set aside, or cut off while written, ascending."""
     known = {*committed_steps(trial), *released_steps(trial)}
-    return [step for step in _steps(trial, CHECKPOINTS) if step not in known]
+    return [step for step in _steps((trial / CHECKPOINTS).names()) if step not in known]
 
 
 def released_steps(trial: Folder) -> list[int]:
     """Steps of the checkpoints that were released, ascending, also where their deletion was cut off."""
-    return [step for step in _steps(trial, CHECKPOINTS) if (trial / CHECKPOINTS / step_name(step)).exists(RELEASED)]
+    return _steps((trial / CHECKPOINTS).holding(RELEASED))
 
 
-def _steps(trial: Folder, kind: str) -> list[int]:
-    matches = [re.fullmatch(r"step-(\d{8})", name) for name in (trial / kind).names()]
+def _steps(names: Iterable[str]) -> list[int]:
+    matches = [re.fullmatch(r"step-(\d{8})", name) for name in names]
     return [int(match[1]) for match in matches if match]
 
 
@@ -84,7 +84,7 @@ def release(trial: Folder, step: int, **why: Any) -> None:
     call finishes it. Raises FileNotFoundError, CorruptFileError where there was no whole manifest to begin with.
     """
     folder = trial / CHECKPOINTS / step_name(step)
-    if not folder.exists(RELEASED):
+    if not folder.has(RELEASED):
         folder.write_json(RELEASED, {"step": step, "weights": _weights(folder), **why})
     folder.delete(MANIFEST)
     for name in folder.names():
@@ -106,7 +106,9 @@ def read_release(trial: Folder, step: int) -> Released:
 
 def take_back_release(trial: Folder, step: int) -> None:
     """A released checkpoint counts as missing again, and training makes it anew."""
-    (trial / CHECKPOINTS / step_name(step)).delete(RELEASED)
+    folder = trial / CHECKPOINTS / step_name(step)
+    if folder.has(RELEASED):
+        folder.delete(RELEASED)
 
 
 def save(

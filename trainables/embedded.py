@@ -10,7 +10,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainables.shards import Document, write_shard
+from trainables.shards import Document, pack_shard
 from trainables.storage import CorruptFileError, Folder, canonical_json, sha256
 
 LANGUAGE_REFERENCE = "CPython language reference"
@@ -78,12 +78,12 @@ def is_whole(folder: Folder) -> bool:
         return False
 
 
-def write_shards(folder: Path) -> list[Path]:
+def write_shards(folder: Folder) -> None:
     """Write the corpus as Pile-format shards ``00.jsonl.zst`` ... in an order that mixes the domains evenly."""
-    folder.mkdir(parents=True, exist_ok=True)
     ordered = sorted(documents(), key=lambda document: sha256(document.text.encode()))
-    paths = [folder / f"{index:02d}.jsonl.zst" for index in range(SHARDS)]
-    for index, path in enumerate(paths):
-        write_shard(path, ordered[index::SHARDS])
-    Folder.open(folder).write_json(HASHES, {"shards": {path.name: sha256(path.read_bytes()) for path in paths}})
-    return paths
+    hashes = {}
+    for index in range(SHARDS):
+        name, data = f"{index:02d}.jsonl.zst", pack_shard(ordered[index::SHARDS])
+        folder.write(name, data)
+        hashes[name] = sha256(data)
+    folder.write_json(HASHES, {"shards": hashes})

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +48,7 @@ def prepare(
     folder: Folder,
     *,
     blocks: int,
-    embedded_shards: Path,
+    embedded_shards: Folder,
     commit: str | None = None,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int], None] = lambda blocks: None,
@@ -89,12 +88,12 @@ def _tokenizer_json(spec: TokenSpec, shards: Sequence[Shard]) -> str:
     return tokenizer.to_str()
 
 
-def _corpus(spec: TokenSpec, embedded_shards: Path, say: Callable[[str], None]) -> corpora.Corpus:
+def _corpus(spec: TokenSpec, embedded_shards: Folder, say: Callable[[str], None]) -> corpora.Corpus:
     if spec.corpus == corpora.EMBEDDED:
-        if not embedded.is_whole(Folder.open(embedded_shards)):
+        if not embedded.is_whole(embedded_shards):
             say("writing the embedded corpus (CPython's language reference and standard library) as Pile-format shards")
             embedded.write_shards(embedded_shards)
-        return Files(str(embedded_shards))
+        return Files(embedded_shards.uri)
     if line := corpora.said_once(spec.corpus):
         say(line)
     return corpora.find(spec.corpus, spec.columns)

@@ -4,6 +4,7 @@ zstandard), Parquet, and the Arrow files of ``datasets``' ``save_to_disk``, all 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import zlib
@@ -123,15 +124,27 @@ def _value(record: Any, path: str) -> Any:
 def write_shard(path: Path, documents: Iterable[Document]) -> None:
     """Write documents as ``.jsonl.zst``, the Pile's own packing; the file appears whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
-    compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)  # without it a flipped bit reads as other text
     try:
-        with temporary.open("wb") as raw, compressor.stream_writer(raw) as packed:
-            for document in documents:
-                line = {"text": document.text, "meta": {"pile_set_name": document.domain}}
-                packed.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        with temporary.open("wb") as raw:
+            _pack(documents, raw)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def pack_shard(documents: Iterable[Document]) -> bytes:
+    """What :func:`write_shard` writes."""
+    packed = io.BytesIO()
+    _pack(documents, packed)
+    return packed.getvalue()
+
+
+def _pack(documents: Iterable[Document], raw: BinaryIO) -> None:
+    compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)  # without it a flipped bit reads as other text
+    with compressor.stream_writer(raw, closefd=False) as packed:
+        for document in documents:
+            line = {"text": document.text, "meta": {"pile_set_name": document.domain}}
+            packed.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
 def read_documents(path: str | Path, columns: Columns = PILE) -> Iterator[Document]:

@@ -8,6 +8,7 @@ publishes an object only when it is complete. A folder of several files counts a
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import hashlib
@@ -20,14 +21,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict, TypeVar
+from urllib.parse import quote
 
 from pyarrow import fs
 
+from trainables.address import Address, with_options
 from trainables.redaction import holds_keys
 from trainables.typed import FormError, read
 
 MANIFEST = "manifest.json"
 STREAM_BYTES = 1 << 20
+AWAY_S = 60.0  # for so long a store on the network may be away, and a sweep waits for it
+AGAIN_S = 1.0
 T = TypeVar("T")
 
 
@@ -103,11 +108,15 @@ class Folder:
 
     anchor: a local file that must exist for anything to be written here. Where a disk is taken away, its empty mount
     point stays, or nothing; what is then made anew there is lost to those who look when it is back.
+    address: of one that is not local. away: told, once for each time, when a store that was there cannot be reached,
+    and then it is waited for; None: it is not.
     """
 
     filesystem: fs.FileSystem
     path: str
     anchor: str | None = None
+    address: Address | None = None
+    away: Callable[[str], None] | None = dataclasses.field(default=None, compare=False)
 
     @classmethod
     def open(cls, uri: str | os.PathLike[str]) -> Folder:
@@ -122,22 +131,52 @@ class Folder:
             return cls(fs.LocalFileSystem(), str(local_path(text)))
         refuse_keys(text)
         try:
-            filesystem, path = fs.FileSystem.from_uri(text)
+            filesystem, path = fs.FileSystem.from_uri(with_options(text))
         except Exception as error:
             raise ValueError(f"{text}: not a path or a URI that pyarrow can open ({error})") from error
         refuse_unprintable(path)
         if not path.strip("/") and filesystem.type_name != "local":  # gs:// would wait for ever
             raise ValueError(f"{text}: names no bucket; write for example {text.partition(':')[0]}://BUCKET/FOLDER")
-        return cls(filesystem, path.rstrip("/"))
+        path = path.rstrip("/")
+        return cls(filesystem, path, address=None if filesystem.type_name == "local" else Address.of(text, path))
 
     def __truediv__(self, name: str) -> Folder:
-        return Folder(self.filesystem, f"{self.path}/{name}", self.anchor)
+        return dataclasses.replace(self, path=f"{self.path}/{name}")
 
-    def anchored(self, name: str) -> Folder:
-        """This folder, with a file in it as the anchor. Raises FileNotFoundError where it is a local one and gone."""
-        found = Folder(self.filesystem, self.path, f"{self.path}/{name}" if self.is_local else None)
+    @property
+    def parent(self) -> Folder:
+        """The folder around it; a bucket is its own."""
+        return dataclasses.replace(self, path=self.path.rpartition("/")[0] or self.path, anchor=None)
+
+    def anchored(self, name: str, away: Callable[[str], None] = lambda line: None) -> Folder:
+        """This folder, with a file in it as the anchor. Raises FileNotFoundError where it is a local one and gone; of
+        one on the network, ``away`` hears that it is, and it is waited for, at most ``AWAY_S``."""
+        if not self.is_local:
+            return dataclasses.replace(self, away=away)
+        found = dataclasses.replace(self, anchor=f"{self.path}/{name}")
         found._require_anchor()
         return found
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        """What ``action`` gives, which may be repeated; pyarrow itself repeats a request of S3 for 6 s."""
+        until = None
+        while True:
+            try:
+                return action()
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                if self.away is None:
+                    raise
+                if until is None:
+                    until = time.monotonic() + AWAY_S
+                    self.away(f"{self}: cannot be reached, trying again for {AWAY_S:.0f} s: {error}")
+                if time.monotonic() > until:
+                    raise
+            time.sleep(AGAIN_S)
+
+    def _info(self, target: str | fs.FileSelector) -> Any:
+        return self._patiently(lambda: self.filesystem.get_file_info(target))
 
     def _require_anchor(self) -> None:
         if self.anchor is not None and not os.path.exists(self.anchor):
@@ -152,29 +191,61 @@ class Folder:
         return self.path.rsplit("/", 1)[-1]
 
     def __str__(self) -> str:
+        """For people: a URI without its settings."""
+        if self.address:
+            return self.address.uri(self.path)
         return self.path if self.is_local else f"{self.filesystem.type_name}://{self.path}"
+
+    @property
+    def uri(self) -> str:
+        """What :meth:`open` opens this folder by, in any process."""
+        if self.address is None:
+            return str(self)
+        return self.address.uri(quote(self.path)) + self.address.settings
 
     def exists(self, name: str = "") -> bool:
         target = f"{self.path}/{name}" if name else self.path
-        return bool(self.filesystem.get_file_info(target).type != fs.FileType.NotFound)
+        return bool(self._info(target).type != fs.FileType.NotFound)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file: one request of an object store, where :meth:`exists` takes two to find that
+        there is no folder of that name either."""
+        if self.is_local:
+            return self.exists(name)
+        try:
+            self._patiently(lambda: self.filesystem.open_input_file(f"{self.path}/{name}").close())
+        except FileNotFoundError:
+            return False
+        return True
 
     def is_file(self) -> bool:
-        return bool(self.filesystem.get_file_info(self.path).type == fs.FileType.File)
+        return bool(self._info(self.path).type == fs.FileType.File)
 
     def names(self) -> list[str]:
         """Names of the files and folders directly inside, sorted; empty where the folder does not exist."""
-        infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        infos = self._info(fs.FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in infos if ".tmp-" not in info.base_name)
+
+    def holding(self, name: str) -> list[str]:
+        """Names of the folders directly inside that have a file of that name, sorted.
+
+        Of an object store all in it is listed: one request for each 1,000 files, not one for each folder.
+        """
+        if self.is_local:
+            return [folder for folder in self.names() if (self / folder).has(name)]
+        infos = self._info(fs.FileSelector(self.path, allow_not_found=True, recursive=True))
+        inside = (info.path[len(self.path) :].strip("/").split("/") for info in infos if info.type == fs.FileType.File)
+        return sorted(parts[0] for parts in inside if parts[1:] == [name])
 
     def sizes(self) -> dict[str, int]:
         """Bytes of the files directly inside, by name, sorted; nothing where the folder does not exist."""
-        infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True))
+        infos = self._info(fs.FileSelector(self.path, allow_not_found=True))
         files = (info for info in infos if info.type == fs.FileType.File and ".tmp-" not in info.base_name)
         return {info.base_name: info.size for info in sorted(files, key=lambda info: info.base_name)}
 
     def total_bytes(self) -> int:
         """Sizes of all files in it, at any depth; 0 where the folder does not exist."""
-        infos = self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=True))
+        infos = self._info(fs.FileSelector(self.path, allow_not_found=True, recursive=True))
         return sum(info.size for info in infos if info.type == fs.FileType.File)
 
     def remove_temporary(self, older_than_s: float = 0.0) -> int:
@@ -195,8 +266,7 @@ class Folder:
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises FileNotFoundError, and CorruptFileError where a folder is in its place."""
         try:
-            with self.filesystem.open_input_file(f"{self.path}/{name}") as stream:
-                return stream.read()
+            return self._patiently(lambda: self._read(f"{self.path}/{name}"))
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -204,18 +274,24 @@ class Folder:
                 raise CorruptFileError(f"{self}/{name}: is a folder, and a file belongs there; move it away") from error
             raise
 
+    def _read(self, path: str) -> bytes:
+        with self.filesystem.open_input_file(path) as stream:
+            return bytes(stream.read())
+
     def write(self, name: str, data: bytes) -> None:
         """Write the whole file or nothing; an older file of that name is replaced at once."""
         if self.is_local:
             self._require_anchor()
             self._write_local(Path(self.path) / name, data)
-            return
-        path = f"{self.path}/{name}"
+        else:
+            self._patiently(lambda: self._write_remote(f"{self.path}/{name}", data))
+
+    def _write_remote(self, path: str, data: bytes) -> None:
         try:
-            stream = self.filesystem.open_output_stream(path)
+            stream = self.filesystem.open_output_stream(path, compression=None)  # else it goes by the name: .zst, .gz
         except FileNotFoundError:  # object stores have no folders to make, other file systems do
             self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-            stream = self.filesystem.open_output_stream(path)
+            stream = self.filesystem.open_output_stream(path, compression=None)
         with stream:
             stream.write(data)
 
@@ -236,7 +312,9 @@ class Folder:
 
     def delete(self, name: str = "") -> None:
         """Delete a file or a whole folder; nothing happens where there is none."""
-        target = f"{self.path}/{name}" if name else self.path
+        self._patiently(lambda: self._delete(f"{self.path}/{name}" if name else self.path))
+
+    def _delete(self, target: str) -> None:
         kind = self.filesystem.get_file_info(target).type
         if kind == fs.FileType.Directory:
             self.filesystem.delete_dir(target)
@@ -251,7 +329,7 @@ class Folder:
         """Write such a record if there is no file of that name; whether it did. Of several that try at once one does;
         on an object store, which has no such promise, the last one's stays."""
         if not self.is_local:
-            if self.exists(name):
+            if self.has(name):
                 return False
             self.write_json(name, body)
             return True
@@ -298,7 +376,7 @@ class Folder:
         self.write_json(MANIFEST, {"files": entries, **about})
 
     def is_committed(self) -> bool:
-        return self.exists(MANIFEST)
+        return self.has(MANIFEST)
 
     def read_committed(self, name: str) -> bytes:
         """A file of a committed folder, checked against the manifest. Raises FileNotFoundError, CorruptFileError."""

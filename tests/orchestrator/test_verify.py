@@ -60,7 +60,7 @@ def test_a_damaged_file_is_named_once_and_set_aside(
 
 
 def test_the_embedded_corpus_is_whole_or_written_again(tmp_path: Path) -> None:
-    embedded.write_shards(tmp_path)
+    embedded.write_shards(Folder.open(tmp_path))
     assert embedded.is_whole(Folder.open(tmp_path))
     (tmp_path / "02.jsonl.zst").unlink()
     assert not embedded.is_whole(Folder.open(tmp_path))

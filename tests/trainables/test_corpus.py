@@ -17,7 +17,7 @@ import pytest
 
 from tests.hub import ALWAYS, Corrupt, Fault, Hub, Reset, Status, Truncated
 from tests.hub_content import json_gz_dataset, jsonl_zst_dataset, parquet_dataset, pile_rows
-from tests.s3 import serving
+from tests.object_store import serving
 from trainables.corpus import CORPORA, OLD_IDS, SPLITS, Files, HubDataset, find, labelled, said_once
 from trainables.shards import PILE, Columns, Document, ShardError, write_shard
 
@@ -319,23 +319,21 @@ def test_files_of_the_hub_are_read_by_their_address(hub: Hub) -> None:
         find("hf://datasets/org/nothing").shards()
 
 
-def test_files_of_an_object_store_are_found_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "anyone")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "anything")
+def test_files_of_an_object_store_are_found_and_read() -> None:
     pile = jsonl_zst_dataset(pile_rows(["a", "b"], "ArXiv"), pile_rows(["c"]))
     table = parquet_dataset({"default": {"train": [{"text": "d"}]}})
-    objects = {f"bucket/my/pile/{name}": content for name, content in (pile | table).items()}
-    with serving(objects) as settings:
-        found = [pair for shard in find(f"s3://bucket/my/pile{settings}").shards() for pair in labelled(shard)]
+    with serving() as service:
+        service.put({f"my/pile/{name}": content for name, content in (pile | table).items()})
+        found = [pair for shard in find(service.uri("my/pile")).shards() for pair in labelled(shard)]
         assert [(split, document.text) for split, document in found] == [
             ("train", "a"),
             ("train", "b"),
             ("validation", "c"),
         ]
-        (shard,) = find(f"s3://bucket/my/pile/data/train-00000-of-00001.parquet{settings}").shards()
+        (shard,) = find(service.uri("my/pile/data/train-00000-of-00001.parquet")).shards()
         assert [document.text for document in shard.documents()] == ["d"]
         with pytest.raises(ShardError, match=r"s3://bucket/my/nothing.*no shard there"):
-            find(f"s3://bucket/my/nothing{settings}").shards()
+            find(service.uri("my/nothing")).shards()
 
 
 @pytest.mark.parametrize("alone", [True, False])

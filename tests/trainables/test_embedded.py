@@ -9,7 +9,7 @@ import pytest
 
 from trainables import embedded
 from trainables.shards import Document, read_documents
-from trainables.storage import sha256
+from trainables.storage import Folder, sha256
 
 SOURCE = '''"""Module."""
 import os
@@ -54,13 +54,18 @@ def test_broken_source_raises() -> None:
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return embedded.write_shards(tmp_path_factory.mktemp("embedded"))
+    return _written(tmp_path_factory.mktemp("embedded"))
+
+
+def _written(folder: Path) -> list[Path]:
+    embedded.write_shards(Folder.open(folder))
+    return sorted(folder.glob("[0-9]*"))
 
 
 def test_writing_the_shards_again_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = embedded._modules()[:50]
     monkeypatch.setattr(embedded, "_modules", lambda: some)
-    first, second = (embedded.write_shards(tmp_path / name) for name in ("first", "second"))
+    first, second = (_written(tmp_path / name) for name in ("first", "second"))
     assert [path.name for path in first] == [path.name for path in second] == [f"{i:02d}.jsonl.zst" for i in range(4)]
     assert [sha256(path.read_bytes()) for path in first] == [sha256(path.read_bytes()) for path in second]
 

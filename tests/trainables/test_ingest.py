@@ -46,7 +46,7 @@ def test_a_text_that_speaks_of_the_end_of_text_does_not_end_there(tmp_path: Path
 @pytest.fixture(scope="module")
 def prepared(ray_session: object, shard_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TokenStore:
     folder = Folder.open(tmp_path_factory.mktemp("prepared"))
-    return ingest.prepare(spec_of(shard_folder), folder, blocks=10**6, embedded_shards=Path("unused"))
+    return ingest.prepare(spec_of(shard_folder), folder, blocks=10**6, embedded_shards=Folder.open("unused"))
 
 
 def test_held_out_documents_that_cannot_be_wanted_are_not_tokenised(tmp_path: Path, tokenizer_json: str) -> None:
@@ -108,7 +108,7 @@ def test_a_prepared_store_holds_the_tokens_of_the_train_documents(prepared: Toke
 
 def test_preparing_again_changes_nothing(prepared: TokenStore, shard_folder: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in Path(prepared.folder.path).iterdir()}
-    again = ingest.prepare(spec_of(shard_folder), prepared.folder, blocks=10**7, embedded_shards=Path("unused"))
+    again = ingest.prepare(spec_of(shard_folder), prepared.folder, blocks=10**7, embedded_shards=Folder.open("unused"))
     assert again.meta == prepared.meta
     assert {path: path.stat().st_mtime_ns for path in Path(prepared.folder.path).iterdir()} == times
 
@@ -118,7 +118,7 @@ def test_preparing_less_brings_back_a_part_that_is_gone(
 ) -> None:
     folder = Folder.open(shutil.copytree(prepared.folder.path, tmp_path / "copy"))
     folder.delete("train-000000.parquet")
-    again = ingest.prepare(spec_of(shard_folder), folder, blocks=1, embedded_shards=Path("unused"))
+    again = ingest.prepare(spec_of(shard_folder), folder, blocks=1, embedded_shards=Folder.open("unused"))
     assert again.meta == prepared.meta
     assert again.folder.read("train-000000.parquet") == prepared.folder.read("train-000000.parquet")
 
@@ -134,4 +134,6 @@ def test_a_bad_line_is_named_through_ray(ray_session: object, tmp_path: Path, to
 def test_a_vocabulary_smaller_than_the_bytes_is_refused(shard_folder: Path, tmp_path: Path) -> None:
     """256 bytes and the end of text do not fit 200 ids; nothing is streamed before that is known."""
     with pytest.raises(ValueError, match="257 tokens do not fit the model's vocabulary of 200"):
-        ingest.prepare(spec_of(shard_folder, 200), Folder.open(tmp_path), blocks=1, embedded_shards=tmp_path)
+        ingest.prepare(
+            spec_of(shard_folder, 200), Folder.open(tmp_path), blocks=1, embedded_shards=Folder.open(tmp_path)
+        )

@@ -7,6 +7,7 @@ import math
 import os
 import resource
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import fs
 
+from tests.object_store import ObjectStore, serving
 from trainables.storage import MANIFEST, CorruptFileError, Folder, canonical_json, sha256
 
 leaves = (
@@ -26,11 +28,19 @@ values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dic
 records = st.dictionaries(st.text().filter(lambda key: key != "sha256"), values, max_size=4)
 
 
-@pytest.fixture(params=["local", "subtree", "mock"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    """An existing folder on a local file system and on two that are not known to be local."""
+@pytest.fixture(scope="module")
+def service() -> Iterator[ObjectStore]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture(params=["local", "subtree", "mock", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, service: ObjectStore) -> Folder:
+    """An existing folder on a local file system, on two that are not known to be local, and on an object store."""
     if request.param == "local":
         return Folder.open(tmp_path)
+    if request.param == "s3":
+        return Folder.open(service.uri(f"store {uuid.uuid4().hex}".replace(" ", "%20")))
     if request.param == "subtree":
         return Folder(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "")
     mock = fs._MockFileSystem()
@@ -49,10 +59,11 @@ def full_disk(limit_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_written_file_reads_back(folder: Folder) -> None:
-    folder.write("a", b"old")
-    folder.write("a", b"\x00new\xff")
-    assert folder.read("a") == b"\x00new\xff"
+@pytest.mark.parametrize("name", ["a", "a.jsonl.zst", "a.json.gz"])
+def test_a_written_file_reads_back(folder: Folder, name: str) -> None:
+    folder.write(name, b"old")
+    folder.write(name, b"\x00new\xff")
+    assert folder.read(name) == b"\x00new\xff"
 
 
 def test_reading_what_is_not_there_raises(folder: Folder) -> None:
@@ -256,3 +267,44 @@ def test_an_address_with_keys_is_refused_and_not_repeated(uri: str) -> None:
     with pytest.raises(ValueError, match="AWS_SECRET_ACCESS_KEY") as error:
         Folder.open(uri)
     assert "word" not in str(error.value)
+
+
+def test_folders_that_hold_a_file_are_told_from_others(folder: Folder) -> None:
+    for name in ("b/yes", "a/yes", "c/no", "d/deeper/yes", "yes"):
+        folder.write(name, b"1")
+    assert folder.holding("yes") == ["a", "b"]
+    assert (folder / "missing").holding("yes") == []
+    assert [folder.has(name) for name in ("yes", "no", "c/no")] == [True, False, True]
+
+
+@pytest.mark.parametrize("place", ["local", "s3"])
+def test_a_folder_is_opened_again_by_its_uri(place: str, tmp_path: Path, service: ObjectStore) -> None:
+    folder = Folder.open(str(tmp_path) if place == "local" else service.uri("opened"))
+    (folder / "a b").write("x", b"1")
+    assert Folder.open((folder / "a b").uri).read("x") == b"1"
+    assert Folder.open((folder / "a b").parent.uri).names() == ["a b"]
+
+
+def test_on_s3_a_small_file_is_one_request_and_so_is_to_find_what_is_committed(service: ObjectStore) -> None:
+    folder = Folder.open(service.uri("counted"))
+    before = service.counts()
+    for step in range(10):
+        (folder / f"step-{step}").write(MANIFEST, b"1")
+    assert service.counts() - before == {"PUT": 10}
+    before = service.counts()
+    assert len(folder.holding(MANIFEST)) == 10
+    assert service.counts() - before == {"LIST": 1}
+    before = service.counts()
+    assert not folder.has("nothing")
+    assert service.counts() - before == {"HEAD": 1}
+
+
+def test_requests_to_s3_that_fail_are_repeated(service: ObjectStore) -> None:
+    folder = Folder.open(service.uri("disturbed"))
+    service.disturb(failing=0.1, cut=0.1)
+    try:
+        for number in range(10):
+            folder.write(f"{number}", b"1" * 100_000 * number)
+        assert [len(folder.read(f"{number}")) for number in range(10)] == [100_000 * number for number in range(10)]
+    finally:
+        service.disturb()
