@@ -377,7 +377,7 @@ def _cluster(options: argparse.Namespace) -> int:
 
     found = check.check(options.file)
     for one in found:
-        print(f"{options.file}:{one.line}: {one.field}: {one.what}; {one.mend}")
+        print(f"{options.file}:{one}")
     token = check.token_problem() if check.mounts_token(options.file) else None
     if token:
         print(token)

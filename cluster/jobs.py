@@ -20,6 +20,7 @@ from orchestrator.spec import SpecError
 
 PROJECT = Path(__file__).parent.parent
 LEFT_HERE = ("/.git", "/.ci", "/results", "/tests", "/benchmarks", "/docs")  # and what .gitignore names
+PYTHON = "python"  # the cluster's
 LOCAL = "http://127.0.0.1:8265"  # the near end of the tunnel of `ray dashboard`
 STOP_WAIT_S = 90  # that a stopped job may take to save its trials, before it is killed; Ray allows 3
 
@@ -60,7 +61,7 @@ def run(command: str, space: str, overrides: Sequence[str], store: str | None, a
 def entrypoint(command: str, space: str, overrides: Sequence[str], store: str | None) -> str:
     """The job's command line, for a shell on the cluster's head. Raises SpecError for a store that would lie in the
     job's own folder, which goes with the job."""
-    words = shlex.join(["python", "sweep.py", command, space, *overrides, "--address", "auto"])
+    words = shlex.join([PYTHON, "sweep.py", command, space, *overrides, "--address", "auto"])
     if store is None:
         unset = "the cluster does not say where results go, give --store"
         return f'{words} --store "${{TOPOSWEEP_RESULTS:?{unset}}}/{space}"'

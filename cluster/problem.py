@@ -15,3 +15,6 @@ class Problem:
     field: str
     what: str
     mend: str
+
+    def __str__(self) -> str:
+        return f"{self.line}: {self.field}: {self.what}; {self.mend}"

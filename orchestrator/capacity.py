@@ -17,12 +17,12 @@ def capacity() -> Mapping[str, float]:
     return {name: max(there.get(name, 0.0), float(may_come.get(name, 0))) for name in {*there, *may_come}}
 
 
-def still_to_come(most: Mapping[str, float], names: tuple[str, ...] = ("CPU", "GPU")) -> str | None:
-    """For people: that work waits for machines, where there are none yet of what it needs; else None."""
+def awaited() -> str | None:
+    """For people: that work waits for machines, where there are none yet with CPUs or GPUs; else None."""
     import ray
 
-    there = ray.cluster_resources()
-    lacking = [name for name in names if most.get(name) and not there.get(name)]
+    there, most = ray.cluster_resources(), capacity()
+    lacking = [name for name in ("CPU", "GPU") if most.get(name) and not there.get(name)]
     if not lacking:
         return None
     return "waiting for machines: " + ", ".join(f"no {name} yet, of up to {most[name]:g}" for name in lacking)

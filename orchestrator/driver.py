@@ -13,6 +13,7 @@ from rich.console import Console
 from orchestrator import disk, evaluation_data, lease, probe, provenance, retention
 from orchestrator import plan as planning
 from orchestrator.alarm import Alarm
+from orchestrator.capacity import awaited
 from orchestrator.collector import Collector
 from orchestrator.engine import ray_running
 from orchestrator.evaluators import EvaluatorPool, pool_size
@@ -77,6 +78,8 @@ def _run(sweep: Sweep, space: str, store: Store, address: str | None, console: C
         console.print(warning, style="yellow", highlight=False, markup=False)
     with ray_running(address, evaluators=sweep.evaluators, distributed=sweep.workers > 1, alarm=held.alarm):
         probe.require_seen(store)
+        if waiting := awaited():
+            console.print(waiting, highlight=False)
         commits = prepare_data(sweep, store, [trial.config for trial in todo], console, held.alarm)
         store.write_sweep(space, sweep, provenance.collect(), commits)
         store = store.anchored(functools.partial(console.print, style="yellow", highlight=False, markup=False))

@@ -27,8 +27,8 @@ from trainables.stopping import StoppedEarlyError, TrainingInterruptedError
 from trainables.token_store import TokenStore
 
 POLL_S = 0.2
-# What Ray Train calls a worker that died, and workers that found no place within a minute: where machines come and go
-# there may be none for a while, and the trial is not to blame.
+# What Ray Train calls a worker that died, and workers that found no place in time: where machines come and go there may
+# be none for a while, and the trial is not to blame.
 WORKER_DIED, NO_ROOM = "WorkerHealthCheckFailedError", "WorkerGroupStartupTimeoutError"
 LONGEST_PAUSE_S = 60.0
 DIED = "its process died, or could not write (killed, out of memory, disk away?)"
@@ -142,6 +142,7 @@ def _ended(status: Status, error: Exception, config: Trial, store: Store) -> Sta
 
 def _fit(config: TrialConfig, settings: dict[str, Any]) -> None:
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.1"  # 2 s by default, which is a small trial's whole length
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "600"  # a cloud may take longer than Ray's minute
     os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # a process more for what orchestrator/stop.py sees earlier
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer

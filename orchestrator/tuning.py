@@ -18,7 +18,7 @@ from trainables.checkpoint import committed_steps
 DRIVER_RESOURCE = "trial_driver"  # the driver of a distributed trial waits on it, never on the workers' CPUs
 # Deaths of a trial's process in a run, for each one without progress that is allowed: on machines that come and go a
 # trial dies often, and gets further each time. It counts for itself; this is for those that cannot even begin.
-DEATHS_AT_MOST = 10
+DEATHS_AT_MOST = 30
 
 
 def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:

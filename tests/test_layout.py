@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("metrics", "orchestrator", "preflight", "search_spaces", "trainables")
+PACKAGES = ("cluster", "metrics", "orchestrator", "preflight", "search_spaces", "trainables")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -29,10 +29,11 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [
-        ("trainables", {"orchestrator", "metrics", "preflight", "search_spaces"}),
-        ("metrics", {"orchestrator", "preflight", "search_spaces", "ray"}),
-        ("orchestrator", {"preflight", "search_spaces", "safetensors", "transformers"}),
-        ("preflight", {"search_spaces", "ray", "safetensors", "transformers"}),
+        ("trainables", {"cluster", "orchestrator", "metrics", "preflight", "search_spaces"}),
+        ("metrics", {"cluster", "orchestrator", "preflight", "search_spaces", "ray"}),
+        ("orchestrator", {"cluster", "preflight", "search_spaces", "safetensors", "transformers"}),
+        ("cluster", {"metrics", "preflight", "search_spaces", "safetensors", "transformers"}),
+        ("preflight", {"cluster", "search_spaces", "ray", "safetensors", "transformers"}),
     ],
 )
 def test_imports_only_to_the_left(package: str, forbidden: set[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("metrics", "orchestrator", "preflight", "search_spaces", "trainables")
+PACKAGES = ("cluster", "metrics", "orchestrator", "preflight", "search_spaces", "trainables")
 OURS = sorted(
     [path for name in (*PACKAGES, "benchmarks") for path in (ROOT / name).rglob("*.py")]
     + [ROOT / "sweep.py", ROOT / "verify_downloads.py"]

@@ -9,10 +9,7 @@ import pytest
 
 import sweep
 from metrics.topology.trajectory import weight_trajectory_dimension
-from orchestrator.alarm import Alarm
-from orchestrator.engine import ray_running
 from orchestrator.plan import standing
-from orchestrator.spec import SpecError
 from orchestrator.store import Store
 from trainables.checkpoint import TRAINING_STATE, committed_steps, load_weights, released_steps
 
@@ -240,11 +237,3 @@ def test_a_rule_of_the_sweep_ends_a_trial_early_and_what_there_is_of_it_is_its_r
     assert "nothing to do" in capsys.readouterr().out
     assert run(prepared, *rules[:2], rules[3]) == 2  # what is not stopped by then would mix with what is
     assert "early_stop was ['100@1', '0.1@8'], is now []" in capsys.readouterr().err
-
-
-def test_a_client_address_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    with (
-        pytest.raises(SpecError, match="ray job submit"),
-        ray_running("ray://h:10001", evaluators=1, distributed=False, alarm=Alarm()),
-    ):
-        pass

@@ -1,0 +1,82 @@
+"""Sweeps as jobs of a cluster: what is sent, and one that runs. tests/lab sends them to several machines."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+import sweep
+from cluster import jobs
+from orchestrator import authentication
+from orchestrator.spec import SpecError
+from tests.conftest import SMALL
+
+
+@pytest.mark.parametrize("address", ["job", "http://h:8265", "https://h", "ray://h:10001"])
+def test_these_addresses_are_elsewhere(address: str) -> None:
+    assert jobs.is_elsewhere(address)
+
+
+@pytest.mark.parametrize("address", ["auto", "10.0.0.1:6379", None])
+def test_these_are_joined(address: str | None) -> None:
+    assert not jobs.is_elsewhere(address)
+
+
+def test_the_command_line_is_a_shells(tmp_path: Path) -> None:
+    line = jobs.entrypoint("run", "quickstart", ["corpus=/data/my pile"], "s3://b/r?x=1&y=2")
+    assert line == "python sweep.py run quickstart 'corpus=/data/my pile' --address auto --store 's3://b/r?x=1&y=2'"
+    line = jobs.entrypoint("run", "quickstart", [], None).replace("python sweep.py", "echo")
+    shell = ["sh", "-c", line]
+    said = subprocess.run(shell, env={"TOPOSWEEP_RESULTS": "/mnt/r"}, capture_output=True, text=True)
+    assert said.stdout == "run quickstart --address auto --store /mnt/r/quickstart\n"
+    said = subprocess.run(shell, env={}, capture_output=True, text=True)
+    assert (said.returncode, "the cluster does not say where results go" in said.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("store", ["results/mine", "~/mine", "./x"])
+def test_a_store_in_the_jobs_own_folder_is_refused(store: str) -> None:
+    with pytest.raises(SpecError, match=f"--store {store}: for a job this is a path on the cluster"):
+        jobs.entrypoint("run", "quickstart", [], store)
+
+
+def test_what_is_wrong_is_said_before_anything_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep.main(["run", "quickstart", "seds=0", "--address", "job"]) == 2
+    assert "seds" in capsys.readouterr().err
+
+
+@pytest.fixture
+def dashboard(ray_session: None) -> str:
+    return f"http://{ray._private.worker.get_dashboard_url()}"
+
+
+def test_a_job_runs_this_code_and_ends_with_its_exit_code(
+    dashboard: str, shared_tokens: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "PYTHON", sys.executable)
+    words = ["prepare", "quickstart", *SMALL, "--address", dashboard]
+    assert sweep.main([*words, "--store", str(shared_tokens / "store")]) == 0
+    said = capfd.readouterr().out
+    assert f"prepared {shared_tokens}/tokens/" in said
+    assert re.search(r"job raysubmit_\w+: Ctrl-C leaves it running", said)
+    (shared_tokens / "file").write_text("in the store's place")
+    assert sweep.main([*words, "--store", str(shared_tokens / "file")]) == 2
+    assert "Traceback" not in capfd.readouterr().out
+
+
+def test_a_wrong_token_and_an_address_where_nobody_answers_are_told(
+    dashboard: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep.main(["run", "quickstart", "--store", "/x", "--address", "http://127.0.0.1:9"]) == 1
+    assert "no cluster answers at http://127.0.0.1:9. Is it up" in capsys.readouterr().err
+    script = "import sys, sweep; sys.exit(sweep.main(['run', 'quickstart', '--store', '/x', '--address', sys.argv[1]]))"
+    environment = {**os.environ, authentication.TOKEN: "0" * 64}
+    wrong = subprocess.run(
+        [sys.executable, "-c", script, dashboard], cwd=jobs.PROJECT, env=environment, capture_output=True, text=True
+    )
+    assert (wrong.returncode, "does not let this machine in" in wrong.stderr) == (2, True), wrong.stderr
