@@ -133,7 +133,7 @@ def _kind(environ: Mapping[str, Any]) -> str:
     return "LIST" if method == "GET" and ("list-type" in query or "prefix" in query) else str(method)
 
 
-def _serve(seed: int) -> None:
+def _serve(seed: int, host: str = "127.0.0.1", port: str = "0") -> None:
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -146,11 +146,11 @@ def _serve(seed: int) -> None:
         def log(self, *_: Any) -> None: ...
 
     application = _Disturbed(DomainDispatcherApplication(create_backend_app), seed)
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
+    server = make_server(host, int(port), application, threaded=True, request_handler=Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     print(server.port, flush=True)
     sys.stdin.read()  # until who started it is gone
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), *sys.argv[2:])

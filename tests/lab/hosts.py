@@ -24,6 +24,7 @@ PROJECT = Path(__file__).parents[2]
 PROGRAMS = ("ip", "nsenter", "setpriv", "unshare", "mount", "sshd", "ssh", "ssh-keygen", "rsync")
 SHARED = "/srv"  # in every host one and the same folder, as a network file system would be
 OWN = ("/root", "/var/tmp", "/tmp")  # in every host its own; /tmp last: the others come out of it
+FILES = {"names": "hosts", "users": "passwd"}  # of /etc, in every host its own
 SSHD = """Port 22
 ListenAddress {address}
 HostKey /root/.ssh/host_key
@@ -115,9 +116,10 @@ def _path() -> str:
 class Lab:
     """A launcher, which is the user's own machine, and hosts that it reaches by ssh."""
 
-    def __init__(self, names: Sequence[str], extra: str = "") -> None:
-        """extra: what setup_machine.sh is told to install for, and finds installed: nothing can be downloaded here."""
-        self.extra = extra
+    def __init__(self, names: Sequence[str], extra: str = "", environment: Mapping[str, str] | None = None) -> None:
+        """extra: what setup_machine.sh is told to install for, and finds installed: nothing can be downloaded here.
+        environment: of every shell on every host."""
+        self.extra, self.environment = extra, dict(environment or {})
         self.folder = Path(tempfile.mkdtemp(prefix="lab-"))
         self.shared = self.folder / "shared"
         self.shared.mkdir()
@@ -192,7 +194,12 @@ class Lab:
         (ssh / "sshd_config").write_text(SSHD.format(address=host.address))
         names = "".join(f"{one.address} {one.name}\n" for one in self.hosts.values())
         (host.folder / "names").write_text(f"127.0.0.1 localhost\n{names}")
-        (host.root / ".bashrc").touch()
+        users = (
+            Path("/etc/passwd").read_text() + "ubuntu:x:0:0::/root:/bin/bash\n"
+        )  # as clouds have it
+        (host.folder / "users").write_text(users)
+        exports = (f"export {name}={value}\n" for name, value in self.environment.items())
+        (host.root / ".bashrc").write_text("".join(exports))
         (host.root / ".profile").write_text(". ~/.bashrc\n")
         environment = host.root / "venv"
         environment.mkdir()
@@ -235,7 +242,8 @@ class Lab:
             if inside := next((own for own in OWN if path.is_relative_to(own)), None):
                 place = host.folder / inside.strip("/") / path.relative_to(inside)
                 lines += [f"mkdir -p {place}", f"mount --bind {path} {place}", f"mount -o remount,ro,bind {place}"]
-        lines += [f"mount --bind {host.folder / 'names'} /etc/hosts", f"mount --bind {self.shared} {SHARED}"]
+        lines += [f"mount --bind {host.folder / own} /etc/{name}" for own, name in FILES.items()]
+        lines += [f"mount --bind {self.shared} {SHARED}"]
         lines += ["mount -t tmpfs -o size=8g tmpfs /dev/shm", "mount -t tmpfs tmpfs /run", "mkdir -p /run/sshd"]
         lines += [f"mount --rbind {host.folder / own.strip('/')} {own}" for own in OWN]
         lines += ["chmod 1777 /tmp /var/tmp /dev/shm", "exec /usr/sbin/sshd -D -e -f /root/.ssh/sshd_config"]

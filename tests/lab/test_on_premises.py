@@ -12,6 +12,7 @@ import pytest
 
 from tests.chaos.runs import Outcome, Place, states
 from tests.chaos.scenarios import DISTRIBUTED, SHORT
+from tests.lab import cloud
 from tests.lab.cluster import CONFIG, Cluster, Sent, on_premises
 from tests.lab.hosts import SHARED, Host, Lab, lacking
 
@@ -21,7 +22,7 @@ NAMES = ("head", "worker1", "worker2")
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with Lab(NAMES) as built:
+    with Lab(NAMES, environment=cloud.ENVIRONMENT) as built:
         yield built
 
 
@@ -144,6 +145,22 @@ def test_a_distributed_trial_across_hosts(cluster: Cluster, alone: Callable[[tup
     require_equal(place, alone(DISTRIBUTED))
     cluster.lab.power_on(victim)
     cluster.wait(lambda: cluster.machines() == len(NAMES), "third machine again", cluster.status)
+
+
+def test_a_store_on_a_slow_and_failing_object_store(
+    cluster: Cluster, alone: Callable[[tuple[str, ...]], Outcome]
+) -> None:
+    place = Place(cluster.lab.shared / "fetched", SHORT)
+    with cloud.running(cluster.lab):
+        cloud.ask(cluster.lab, "s3.create_bucket(Bucket='lab')")
+        faults = '{"slow_s": 0.02, "failing": 0.03, "cut": 0.01}'
+        disturbed = cluster.lab.launcher.run(f"curl -sf -d '{faults}' http://{cloud.ADDRESS}:{cloud.PORT}/-/faults")
+        assert disturbed.returncode == 0
+        cluster.send(*SHORT, "--store", "s3://lab/results/store").end()
+        fetch = f"from pyarrow import fs; fs.copy_files('s3://lab/results', '{SHARED}/fetched/results')"
+        fetched = cluster.lab.launcher.run(["python", "-c", fetch])
+        assert fetched.returncode == 0, fetched.stdout
+    require_equal(place, alone(SHORT))
 
 
 def test_a_store_that_one_host_alone_sees_is_refused(cluster: Cluster) -> None:
