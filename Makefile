@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: sweep test lint chaos benchmark clean
+.PHONY: sweep test lint chaos test-cluster benchmark clean
 
 sweep: .venv/installed
 	$(BIN)/python sweep.py
@@ -18,6 +18,10 @@ lint: .venv/installed-test
 # CHAOS=--quick takes a few minutes, --help says what else there is
 chaos: .venv/installed-test
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+# hosts on this machine and a genuine ray up; needs root, sshd and namespaces. CLUSTER='-m quick' takes a few minutes
+test-cluster: .venv/installed-test
+	$(BIN)/python -m pytest tests/lab -m lab $(CLUSTER)
 
 benchmark: .venv/installed-test
 	$(BIN)/python benchmarks/flops.py

@@ -41,7 +41,7 @@ def _unset(text: str) -> Iterator[Problem]:
     above = ""
     for number, line in enumerate(text.splitlines(), start=1):
         before, mark, after = line.partition(SET_ME)
-        is_comment = line.lstrip().startswith("#")
+        is_comment = re.match(r"\s*#(?!SBATCH)", line) is not None
         if mark and not is_comment:
             names = re.findall(r"([\w-]+)[:=]", before)
             hint = after.partition("#")[2].strip() or above or "put one there"

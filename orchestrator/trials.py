@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import os
 import platform
+import re
 import sys
 import time
 import traceback
@@ -30,6 +31,7 @@ POLL_S = 0.2
 # What Ray Train calls a worker that died, and workers that found no place in time: where machines come and go there may
 # be none for a while, and the trial is not to blame.
 WORKER_DIED, NO_ROOM = "WorkerHealthCheckFailedError", "WorkerGroupStartupTimeoutError"
+LOST_PEER = re.compile(r"/gloo/|NCCL|Connection (reset|closed|refused)")  # what torch.distributed makes of a dead rank
 LONGEST_PAUSE_S = 60.0
 DIED = "its process died, or could not write (killed, out of memory, disk away?)"
 
@@ -120,7 +122,8 @@ def pause_s(deaths: int) -> float:
 
 def _ended(status: Status, error: Exception, config: Trial, store: Store) -> Status:
     """The status of an attempt that an exception ended; "running" where another attempt may go better."""
-    roots = list(roots_of(error))
+    found = list(roots_of(error))
+    roots = [one for one in found if not _is_loss(one)] or found  # where one rank fails, the others lose it
     reason = "; ".join(dict.fromkeys(map(said, roots)))
     first = roots[0]
     if isinstance(first, StoppedEarlyError):
@@ -128,7 +131,7 @@ def _ended(status: Status, error: Exception, config: Trial, store: Store) -> Sta
         return dataclasses.replace(status, state="stopped", step=last, reason=str(first))
     if isinstance(first, TrainingInterruptedError) or type(first).__name__ == NO_ROOM:
         return dataclasses.replace(status, state="interrupted", reason=None)
-    if any(type(one).__name__ == WORKER_DIED or isinstance(one, OSError) for one in roots):
+    if _is_loss(first):
         return dataclasses.replace(status, reason=reason)
     if exhausted := next((one for one in roots if memory.is_exhausted(one)), None):
         reason = f"out of memory: {memory.advice(config, exhausted)} ({reason})"
@@ -138,6 +141,14 @@ def _ended(status: Status, error: Exception, config: Trial, store: Store) -> Sta
         else max(committed_steps(store.trial(config.trial_id)), default=0)
     )
     return dataclasses.replace(status, state="failed", step=step, reason=reason)
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether it comes of a process, machine, connection or disk that was lost, and not of what was computed."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {WORKER_DIED, "RayActorError", "DistError"} or isinstance(error, OSError):
+        return True
+    return isinstance(error, RuntimeError) and LOST_PEER.search(str(error)) is not None
 
 
 def _fit(config: TrialConfig, settings: dict[str, Any]) -> None:

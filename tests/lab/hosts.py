@@ -194,9 +194,7 @@ class Lab:
         (ssh / "sshd_config").write_text(SSHD.format(address=host.address))
         names = "".join(f"{one.address} {one.name}\n" for one in self.hosts.values())
         (host.folder / "names").write_text(f"127.0.0.1 localhost\n{names}")
-        users = (
-            Path("/etc/passwd").read_text() + "ubuntu:x:0:0::/root:/bin/bash\n"
-        )  # as clouds have it
+        users = Path("/etc/passwd").read_text() + "ubuntu:x:0:0::/root:/bin/bash\n"  # as clouds have it
         (host.folder / "users").write_text(users)
         exports = (f"export {name}={value}\n" for name, value in self.environment.items())
         (host.root / ".bashrc").write_text("".join(exports))

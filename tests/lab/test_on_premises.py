@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -69,27 +70,34 @@ def running(host: Host, word: str) -> list[str]:
     return [line for line in host.processes() if word in line]
 
 
-@pytest.mark.quick
-def test_nobody_is_let_in_without_the_token(cluster: Cluster) -> None:
-    launcher = cluster.lab.launcher
-    token = launcher.root / ".ray" / "auth_token"
+@pytest.fixture
+def wrong_token(cluster: Cluster) -> Iterator[Path]:
+    """The launcher's token is another than the cluster's."""
+    token = cluster.lab.launcher.root / ".ray" / "auth_token"
     kept = token.rename(token.with_name("kept"))
-    try:
-        assert "there is no token in /root/.ray/auth_token" in cluster.send("seeds=0").end(2)
-        token.write_text("0" * 64)
-        assert "does not let this machine in" in cluster.send("seeds=0", "--address", "job").end(2)
-        client = f"ray://{cluster.head.address}:10001"
-        assert f"no cluster answers at {client}" in cluster.send("seeds=0", "--address", client).end(1)
-        joined = ["--address", f"{cluster.head.address}:6379", "--store", f"{SHARED}/refused"]
-        assert "no Ray cluster lets this machine in" in cluster.send("seeds=0", *joined).end(1)
-        for without in ("RAY_AUTH_MODE=disabled", f"RAY_AUTH_TOKEN={'0' * 64}"):
-            said = cluster.lab.hosts["worker1"].run(f"{without} timeout 60 ray status")
-            assert said.returncode != 0, said.stdout
-    finally:
-        kept.rename(token)
-    assert token.stat().st_mode & 0o777 == 0o600
+    token.write_text("0" * 64)
+    yield token
+    kept.rename(token)
+
+
+@pytest.mark.quick
+def test_no_job_is_let_in_without_the_token(cluster: Cluster, wrong_token: Path) -> None:
+    assert "does not let this machine in" in cluster.send("seeds=0").end(2)
+    wrong_token.unlink()
+    assert "there is no token in /root/.ray/auth_token" in cluster.send("seeds=0").end(2)
     for host in cluster.lab.hosts.values():
-        assert (host.root / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+        if host is not cluster.lab.launcher:
+            assert (host.root / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+
+
+def test_ray_itself_lets_nobody_in_without_the_token(cluster: Cluster, wrong_token: Path) -> None:
+    client = f"ray://{cluster.head.address}:10001"
+    assert f"no cluster answers at {client}" in cluster.send("seeds=0", "--address", client).end(1)
+    joined = ["--address", f"{cluster.head.address}:6379", "--store", f"{SHARED}/refused"]
+    assert "no Ray cluster lets this machine in" in cluster.send("seeds=0", *joined).end(1)
+    for without in ("RAY_AUTH_MODE=disabled", f"RAY_AUTH_TOKEN={'0' * 64}"):
+        said = cluster.lab.hosts["worker1"].run(f"{without} timeout 60 ray status")
+        assert said.returncode != 0, said.stdout
 
 
 @pytest.mark.quick

@@ -158,6 +158,9 @@ class WorkerGroupStartupTimeoutError(Exception):
     """Named as Ray Train's."""
 
 
+GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error [10.0.0.3]:4017: Connection reset by peer"
+
+
 @pytest.mark.parametrize(
     ("error", "state", "reason"),
     [
@@ -166,6 +169,10 @@ class WorkerGroupStartupTimeoutError(Exception):
         (OSError(28, "No space left on device", "f"), "running", "OSError: [Errno 28] No space left on device: 'f'"),
         (WrapperError(ControllerError(WorkerGroupStartupTimeoutError("2 workers"))), "interrupted", None),
         (WorkersError({0: WorkerHealthCheckFailedError("x")}), "running", "WorkerHealthCheckFailedError: x"),
+        (RuntimeError(GLOO), "running", "RuntimeError: [/pytorch/third_party/gloo/gloo/transport"),
+        (WorkersError({0: RuntimeError(GLOO), 1: WorkerHealthCheckFailedError("x")}), "running", "RuntimeError: [/pyt"),
+        (WorkersError({0: TrainingDivergedError("step 3"), 1: RuntimeError(GLOO)}), "failed", "TrainingDivergedError:"),
+        (WorkersError({0: RuntimeError("size mismatch"), 1: OSError("x")}), "failed", "RuntimeError: size mismatch"),
         (WrapperError(TrainingDivergedError("step 3: loss nan")), "failed", "TrainingDivergedError: step 3: loss nan"),
         (MemoryError(), "failed", "out of memory: it needs about 0.0 GB, and this machine has, free, "),
     ],
