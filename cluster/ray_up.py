@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,7 @@ def _schema(config: dict[str, Any]) -> Iterator[Found]:
             yield path, error.message, "see Ray's reference of cluster files"
     if wrong:
         return
+    logging.getLogger("ray.autoscaler").setLevel(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             validate_config(prepare_config(copy.deepcopy(config)))
