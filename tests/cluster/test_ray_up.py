@@ -74,22 +74,38 @@ def test_all_code_is_mounted(name: str) -> None:
     assert mounted == packages | modules | files
 
 
+@pytest.mark.parametrize("kind", ["head_start_ray_commands", "worker_start_ray_commands"])
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_ray_is_not_started_where_it_would_ask_for_no_token(name: str, kind: str) -> None:
+    """A command that fails keeps ``ray up`` from the ones after it."""
+    first, *others = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())[kind]
+    assert "ray start" not in first
+    assert any("ray start" in one for one in others)
+    ends = [
+        subprocess.run(["bash", "-c", first], env={"RAY_AUTH_MODE": mode}, capture_output=True).returncode
+        for mode in ("token", "disabled", "")
+    ]
+    assert ends == [0, 1, 1]
+
+
 def test_a_machine_is_set_up_once(tmp_path: Path) -> None:
     """With pip's part done already, as nothing is downloaded here: what it writes, twice the same."""
     project, home = tmp_path / "toposweep", tmp_path
     (project / "cluster").mkdir(parents=True)
     for name in ("setup.cfg", "constraints.txt", "cluster/setup_machine.sh"):
         (project / name).write_bytes((jobs.PROJECT / name).read_bytes())
-    (home / ".ray").mkdir()
-    (home / ".ray" / "auth_token").write_text("0")
     (home / "venv").mkdir()
     sums = subprocess.run(["sha256sum", "setup.cfg", "constraints.txt"], cwd=project, capture_output=True, text=True)
     (home / "venv" / "installed").write_text(f"{sums.stdout.strip()} ")
     command = ["bash", str(project / "cluster" / "setup_machine.sh")]
     environment = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+    results = {"TOPOSWEEP_RESULTS": "s3://b/r"}
+    assert subprocess.run(command, env=environment | results, capture_output=True).returncode != 0  # no token
+    (home / ".ray").mkdir()
+    (home / ".ray" / "auth_token").write_text("0")
     assert subprocess.run(command, env=environment, capture_output=True).returncode != 0  # no place for results
     for _ in range(2):
-        subprocess.run(command, env={**environment, "TOPOSWEEP_RESULTS": "s3://b/r"}, check=True)
+        subprocess.run(command, env=environment | results, check=True)
     assert (home / ".bashrc").read_text() == "source ~/.toposweep.sh\n"
     profile = (home / ".toposweep.sh").read_text()
     assert 'export TOPOSWEEP_RESULTS="s3://b/r"' in profile
