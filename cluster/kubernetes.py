@@ -27,8 +27,7 @@ def problems(text: str) -> Iterator[Problem]:
     try:
         documents, line = lines.read(text)
     except yaml.MarkedYAMLError as error:
-        where = error.problem_mark.line + 1 if error.problem_mark else 1
-        yield Problem(where, "", f"this is not YAML: {error.problem}", "mend the line, or the one before it")
+        yield lines.broken(error)
         return
     jobs = [number for number, one in enumerate(documents) if _of_kind(one, "RayJob")]
     if not jobs:

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from cluster.problem import Problem
+
 
 def read(text: str) -> tuple[list[Any], Callable[[Sequence[str | int]], int]]:
     """The documents of a YAML text, and the line (from 1) of a path: the document's index, then keys and indices.
@@ -29,6 +31,11 @@ def read(text: str) -> tuple[list[Any], Callable[[Sequence[str | int]], int]]:
         return int(found) + 1
 
     return list(yaml.safe_load_all(text)), line
+
+
+def broken(error: yaml.MarkedYAMLError) -> Problem:
+    where = error.problem_mark.line + 1 if error.problem_mark else 1
+    return Problem(where, "", f"this is not YAML: {error.problem}", "mend the line, or the one before it")
 
 
 def _children(node: yaml.Node | None) -> dict[str | int, tuple[int, yaml.Node]]:

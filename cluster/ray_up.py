@@ -32,8 +32,7 @@ def problems(text: str) -> Iterator[Problem]:
     try:
         documents, line = lines.read(text)
     except yaml.MarkedYAMLError as error:
-        where = error.problem_mark.line + 1 if error.problem_mark else 1
-        yield Problem(where, "", f"this is not YAML: {error.problem}", "mend the line, or the one before it")
+        yield lines.broken(error)
         return
     config = documents[0] if len(documents) == 1 else None
     if not isinstance(config, dict) or not isinstance(config.get("provider"), dict):
