@@ -17,6 +17,7 @@ from typing import Any
 
 from orchestrator import authentication, provenance
 from orchestrator.spec import SpecError
+from trainables.redaction import holds_keys, redact
 
 PROJECT = Path(__file__).parent.parent
 LEFT_HERE = ("/.git", "/.ci", "/results", "/tests", "/benchmarks", "/docs")  # and what .gitignore names
@@ -39,6 +40,10 @@ def run(command: str, space: str, overrides: Sequence[str], store: str | None, a
     """
     from ray.job_submission import JobStatus
 
+    if holds_keys(address):
+        raise SpecError(
+            f"--address {redact(address)}: leave user and password out; the token is taken {authentication.source()}"
+        )
     line = entrypoint(command, space, overrides, store)
     client = _client(address)
     job = next((one.submission_id for one in client.list_jobs() if _is_running(one) and one.entrypoint == line), None)

@@ -12,8 +12,8 @@ export RAY_AUTH_MODE=token
 # A machine that is cut off is given up after about 20 s; Ray's defaults take a minute, and what it did waited for long.
 export RAY_health_check_period_ms=2000 RAY_health_check_timeout_ms=3000 RAY_health_check_failure_threshold=4
 export RAY_grpc_client_keepalive_time_ms=5000 RAY_grpc_client_keepalive_timeout_ms=5000
-# Without the head nothing goes on: the other machines' Ray ends after 30 s, not 60.
-export RAY_gcs_rpc_server_reconnect_timeout_s=30
+# Without the head nothing goes on: the other machines' Ray ends after 20 s, not 60.
+export RAY_gcs_rpc_server_reconnect_timeout_s=20
 END
 grep -qs '^source ~/.toposweep.sh' ~/.bashrc || echo 'source ~/.toposweep.sh' >> ~/.bashrc
 chmod 600 ~/.ray/auth_token
