@@ -38,6 +38,7 @@ def run(command: str, space: str, overrides: Sequence[str], store: str | None, a
     the http address of the cluster's dashboard, or ``ray://HOST:PORT``, which is asked for it. Ctrl-C leaves the job
     running. Raises SpecError for what cannot run there or is not let in, OSError where nobody answers.
     """
+    from aiohttp import ClientError
     from ray.job_submission import JobStatus
 
     if holds_keys(address):
@@ -54,7 +55,12 @@ def run(command: str, space: str, overrides: Sequence[str], store: str | None, a
     print(
         f"job {job}: Ctrl-C leaves it running, the same command shows it again, ray job stop {job} saves and stops it"
     )
-    asyncio.run(_show(client, job))
+    try:
+        asyncio.run(_show(client, job))
+    except (RuntimeError, ClientError) as error:
+        raise OSError(
+            f"the connection was lost ({error}); job {job} goes on, the same command shows it again"
+        ) from error
     info = client.get_job_info(job)
     if info.status == JobStatus.STOPPED:
         return 130

@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -48,6 +50,30 @@ def test_a_store_in_the_jobs_own_folder_is_refused(store: str) -> None:
 def test_what_is_wrong_is_said_before_anything_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep.main(["run", "quickstart", "seds=0", "--address", "job"]) == 2
     assert "seds" in capsys.readouterr().err
+
+
+class CutOffClient:
+    """Of a cluster whose connection is lost while the job's output is shown."""
+
+    def list_jobs(self) -> list[Any]:
+        return []
+
+    def submit_job(self, **_: Any) -> str:
+        return "raysubmit_1"
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        yield "4 trials\n"
+        raise RuntimeError("WebSocket connection closed unexpectedly with close code 1006")
+
+
+def test_a_lost_connection_is_not_the_end_of_the_job(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(jobs, "_client", lambda address: CutOffClient())
+    assert sweep.main(["run", "quickstart", "--address", "job", "--store", "/x"]) == 1
+    said = capsys.readouterr()
+    assert "4 trials" in said.out
+    assert "job raysubmit_1 goes on, the same command shows it again" in said.err
 
 
 @pytest.fixture
