@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from tests.chaos.runs import Outcome, Place, states
 from tests.chaos.scenarios import DISTRIBUTED, SHORT
 from tests.lab import cloud
 from tests.lab.cluster import CONFIG, Cluster, Sent, on_premises
-from tests.lab.hosts import SHARED, Host, Lab, lacking
+from tests.lab.hosts import PROJECT, SHARED, Host, Lab, lacking
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(lacking() is not None, reason=f"a lab of hosts {lacking()}")]
 NAMES = ("head", "worker1", "worker2")
@@ -71,6 +72,12 @@ def hosts(place: Place) -> set[str]:
     return {json.loads(path.read_text())["host"] for path in place.store.glob("trials/*/status.json")}
 
 
+def from_a_worker(cluster: Cluster, address: str, variables: str = "") -> subprocess.CompletedProcess[str]:
+    """A small sweep by ``--address``, started on a machine of the cluster."""
+    settings = f"seeds=0 budgets=6steps metrics=held_out --store {SHARED}/joined --address {address}"
+    return cluster.lab.hosts["worker1"].run(f"cd {PROJECT}; {variables} python sweep.py run quickstart {settings}")
+
+
 def running(host: Host, word: str) -> list[str]:
     return [line for line in host.processes() if word in line]
 
@@ -98,8 +105,10 @@ def test_no_job_is_let_in_without_the_token(cluster: Cluster, wrong_token: Path)
 def test_ray_itself_lets_nobody_in_without_the_token(cluster: Cluster, wrong_token: Path) -> None:
     client = f"ray://{cluster.head.address}:10001"
     assert f"no cluster answers at {client}" in cluster.send("seeds=0", "--address", client).end(1)
-    joined = ["--address", f"{cluster.head.address}:6379", "--store", f"{SHARED}/refused"]
-    assert "no Ray cluster lets this machine in" in cluster.send("seeds=0", *joined).end(1)
+    refused = from_a_worker(cluster, f"{cluster.head.address}:6379", f"RAY_AUTH_TOKEN={'0' * 64}")
+    assert (refused.returncode, "no Ray cluster lets this machine in" in refused.stdout) == (1, True), refused.stdout
+    joined = from_a_worker(cluster, "auto")
+    assert joined.returncode == 0, joined.stdout
     for without in ("RAY_AUTH_MODE=disabled", f"RAY_AUTH_TOKEN={'0' * 64}"):
         said = cluster.lab.hosts["worker1"].run(f"{without} timeout 60 ray status")
         assert said.returncode != 0, said.stdout
@@ -126,7 +135,9 @@ def test_a_sweep_that_nothing_disturbs(cluster: Cluster, alone: Callable[[tuple[
     sent.end()
     require_equal(place, alone(SHORT))
     assert len(hosts(place)) >= 2
-    assert "nothing to do: all 4 trials" in send(cluster, "calm", SHORT)[1].end()
+    client = ["--address", f"ray://{cluster.head.address}:10001"]
+    again = cluster.send(*SHORT, "--store", f"{SHARED}/calm/results/store", *client)
+    assert "nothing to do: all 4 trials" in again.end()
 
 
 def test_a_host_whose_link_is_down_for_a_while(cluster: Cluster, alone: Callable[[tuple[str, ...]], Outcome]) -> None:
