@@ -24,6 +24,8 @@ KEYS = {  # it asks nobody who he is; short, so that no message is redacted for 
     "AWS_SECRET_ACCESS_KEY": "secret",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+# moto takes what has urllib's own type for a form, and hangs where it is no text.
+BINARY = {"Content-Type": "application/octet-stream"}
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
@@ -68,7 +70,8 @@ class ObjectStore:
     def put(self, objects: Mapping[str, bytes]) -> None:
         """Objects by key."""
         for key, data in objects.items():
-            urlopen(Request(f"http://127.0.0.1:{self.port}/{BUCKET}/{key}", data, method="PUT")).close()
+            address = f"http://127.0.0.1:{self.port}/{BUCKET}/{key}"
+            urlopen(Request(address, data, BINARY, method="PUT")).close()
 
     def _control(self, what: str, body: Any = None) -> Any:
         with urlopen(f"http://127.0.0.1:{self.port}{CONTROL}{what}", json.dumps(body).encode()) as answer:
