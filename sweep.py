@@ -184,7 +184,8 @@ def _sweep_and_store(options: argparse.Namespace) -> tuple[Sweep, Store]:
     from orchestrator.store import Store
 
     sweep = override(search_spaces.find(options.space)(), options.overrides)
-    return sweep, Store.open(options.store or f"{os.environ.get(RESULTS_HOME, 'results')}/{options.space}")
+    home = os.environ.get(RESULTS_HOME, "results")
+    return sweep, Store.open(f"{home}/{options.space}" if options.store is None else options.store)
 
 
 def _run(options: argparse.Namespace) -> int:

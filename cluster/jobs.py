@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ PROJECT = Path(__file__).parent.parent
 LEFT_HERE = ("/.git", "/.ci", "/results", "/tests", "/benchmarks", "/docs")  # and what .gitignore names
 PYTHON = "python"  # the cluster's
 LOCAL = "http://127.0.0.1:8265"  # the near end of the tunnel of `ray dashboard`
+CLIENT_S = 60.0  # Ray Client itself gives up after 30
 STOP_WAIT_S = 90  # that a stopped job may take to save its trials, before it is killed; Ray allows 3
 
 
@@ -92,6 +94,8 @@ def _client(address: str) -> Any:
         logging.getLogger(name).setLevel(logging.ERROR)  # else they tell of each file that is left here
     authentication.use_token()
     url = os.environ.get("RAY_API_SERVER_ADDRESS", LOCAL) if address == "job" else address
+    if address.startswith("ray://"):
+        url = _dashboard_of(address)
     try:
         return JobSubmissionClient(url)
     except (AuthenticationError, RuntimeError) as error:
@@ -99,11 +103,27 @@ def _client(address: str) -> Any:
             f"--address {address}: the cluster at {url} does not let this machine in. Is the token "
             f"{authentication.source()} the cluster's? ({str(error).strip().splitlines()[0]})"
         ) from error
-    except (ConnectionError, TimeoutError) as error:  # of ray://, also where the token is wrong
-        raise OSError(
-            f"--address {address}: no cluster answers at {url}. Is it up, the tunnel to it (ray dashboard "
-            f"cluster/YOURS.yaml, in a second terminal), and the token {authentication.source()} the cluster's?"
-        ) from error
+    except (ConnectionError, TimeoutError) as error:
+        raise OSError(_silent(address, url)) from error
+
+
+def _silent(address: str, url: str) -> str:
+    return (
+        f"--address {address}: no cluster answers at {url}. Is it up, the tunnel to it (ray dashboard "
+        f"cluster/YOURS.yaml, in a second terminal), and the token {authentication.source()} the cluster's?"
+    )
+
+
+def _dashboard_of(address: str) -> str:
+    """What a cluster says of itself through Ray Client. In a process of its own: it would take this one over."""
+    ask = "import sys; from ray.dashboard.utils import get_address_for_submission_client as of; print(of(sys.argv[1]))"
+    try:
+        said = subprocess.run(
+            [sys.executable, "-c", ask, address], capture_output=True, text=True, timeout=CLIENT_S, check=True
+        )
+    except subprocess.SubprocessError as error:  # also where the token is wrong
+        raise OSError(_silent(address, address)) from error
+    return said.stdout.split()[-1]
 
 
 def _is_running(job: Any) -> bool:

@@ -168,7 +168,7 @@ def test_runs_that_use_secrets_and_runs_that_fail_keep_none(running: Running, hu
     write_shard(corpus / "a.jsonl.zst", [Document(f"the cat number {n} sat there {n**2}", "a") for n in range(300)])
     given = [f"model={MODEL}", f"corpus={corpus}", *SMALL]
     training = [*given, "seeds=0", "budgets=2steps", "batch_size=4", "metrics=held_out"]
-    address = ["--address", f"http://user:{PASSWORD}@127.0.0.1:9"]  # as this Ray runs already, it is not looked at
+    address = ["--address", f"tcp://user:{PASSWORD}@127.0.0.1:9"]  # as this Ray runs already, it is not looked at
     assert running.sweep("run", "quickstart", *training, *address, "--store", str(store)) == 0
     assert any(request.headers.get("authorization") == f"Bearer {TOKEN}" for request in hub_of_module.requests)
     assert "user" not in json.loads((store / "sweep.json").read_text())["provenance"]["command"][-3]

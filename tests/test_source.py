@@ -44,7 +44,7 @@ def dangers(source: str) -> Iterator[str]:
             yield from (f"{key}={value}" for key, value in given.items() if value != MUST_BE.get(key or "", value))
         elif isinstance(node, ast.FunctionDef):
             called = {ast.unparse(one.func) for one in ast.walk(node) if isinstance(one, ast.Call)}
-            if "ray.init" in called and not any(name.endswith("require_token") for name in called):
+            if "ray.init" in called and not any(name.endswith(("require_token", "use_token")) for name in called):
                 yield f"{node.name} starts Ray without require_token"
 
 

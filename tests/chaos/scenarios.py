@@ -360,7 +360,7 @@ SCENARIOS = (
     Scenario("none, a second time", nothing, 0),
     Scenario("none, one trial at a time", on_one_core, 0),
     Scenario("none, evaluators after training", without_evaluators, 0),
-    Scenario("mixed kills of processes", kill_processes((TRIAL, EVALUATOR), (*KILL, signal.SIGTERM)), 8, quick=3),
+    Scenario("mixed kills of processes", kill_processes((TRIAL, EVALUATOR), (*KILL, signal.SIGTERM)), 8),
     Scenario("trial process killed", kill_processes((TRIAL,), KILL), 8),
     Scenario("trial process gets SIGTERM", kill_processes((TRIAL,), (signal.SIGTERM,)), 8),
     Scenario("evaluator killed", kill_processes((EVALUATOR,), KILL), 8),

@@ -10,6 +10,7 @@ import pytest
 import sweep
 from metrics.topology.trajectory import weight_trajectory_dimension
 from orchestrator.plan import standing
+from orchestrator.spec import SpecError
 from orchestrator.store import Store
 from trainables.checkpoint import TRAINING_STATE, committed_steps, load_weights, released_steps
 
@@ -184,9 +185,14 @@ def test_a_finished_sweep_is_brought_to_another_rule_without_ray_and_a_lost_meas
 def test_a_run_for_which_the_disk_is_too_small_says_so_before_it_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """100 TB a trial; an address that is refused keeps it from starting."""
+    """100 TB a trial; what refuses to start Ray keeps it from beginning."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise SpecError("no Ray today")
+
+    monkeypatch.setattr("orchestrator.driver.ray_running", refuse)
     settings = ["model=pythia-12b", "tokenizer=bpe", "seeds=0", "budgets=2000steps", "checkpoint_every=1"]
-    command = ["run", "quickstart", "--store", str(tmp_path / "store"), *settings, "--address", "ray://h:10001"]
+    command = ["run", "quickstart", "--store", str(tmp_path / "store"), *settings]
     assert sweep.main(command) == 2
     said = " ".join(capsys.readouterr().out.split())
     assert "warning: the store's disk has" in said

@@ -38,6 +38,7 @@ with alarm.heard(), lease.hold(Folder.open(sys.argv[1]), alarm):
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "BEAT_S", 0.1)
     monkeypatch.setattr(lease, "STALE_S", 0.8)
+    monkeypatch.setattr(lease, "AWAY_S", 0.8)
     monkeypatch.setattr(lease, "SETTLE_S", 0.05)
 
 

@@ -21,7 +21,7 @@ from trainables import embedded
 from trainables.checkpoint import WEIGHTS, committed_steps, step_name
 from trainables.storage import Folder, sha256
 
-FEWER = ["seeds=0,1", "budgets=6steps", *SMALL[2:]]  # of the finished sweep's trials the small ones
+FEWER = ["seeds=0", "budgets=6steps", *SMALL[2:]]  # of the finished sweep's trials one
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_rows_and_weights_are_those_of_the_same_sweep_on_a_disk(store: Store, fi
     ours = store.trial_ids()
     local = Store.existing(str(finished))
     there = table(local.root.read(RESULTS))
-    there = there[there["trial"].isin(ours)].reset_index(drop=True)
+    there = there[there["trial"].isin(ours) & there["other_trial"].isin([None, *ours])].reset_index(drop=True)
     pd.testing.assert_frame_equal(table(store.root.read(RESULTS)), there)
     assert weights(store, ours) == weights(local, ours)
     assert [name for name in store.root.names() if name.startswith(".")] == []  # its lease is given back
