@@ -210,7 +210,6 @@ def test_a_job_outlives_its_launcher_and_saves_when_it_is_stopped(
     require_equal(place, alone(SHORT))
 
 
-@pytest.mark.quick
 def test_ray_down_leaves_nothing(cluster: Cluster) -> None:
     said = cluster.ray(f"down -y {CONFIG}")
     assert said.returncode == 0, said.stdout
