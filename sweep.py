@@ -379,8 +379,7 @@ def _cluster(options: argparse.Namespace) -> int:
     found = check.check(options.file)
     for one in found:
         print(f"{options.file}:{one}")
-    token = check.token_problem() if check.mounts_token(options.file) else None
-    if token:
+    if token := check.token_problem(options.file):
         print(token)
     if found or token:
         return USAGE

@@ -23,13 +23,11 @@ def check(path: Path) -> list[Problem]:
     return sorted(found, key=lambda one: one.line)
 
 
-def mounts_token(path: Path) -> bool:
-    """Whether this machine's token goes to the cluster. KubeRay makes one of its own."""
-    return ray_up.TOKEN in path.read_text()
-
-
-def token_problem() -> str | None:
-    """What keeps this machine from having a token to hand out, or None."""
+def token_problem(path: Path) -> str | None:
+    """What keeps this machine from having a token to hand out, or None; also where none is wanted: KubeRay makes one of
+    its own."""
+    if ray_up.TOKEN not in path.read_text():
+        return None
     place = authentication.token_file()
     if not place.is_file() or not place.stat().st_size:
         return f"{place}: there is no token; make one: (umask 077; ray get-auth-token --generate)"

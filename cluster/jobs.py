@@ -5,7 +5,6 @@ Uses Ray's job submission: the project's code travels with the job, so that what
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -40,6 +39,8 @@ def run(command: str, space: str, overrides: Sequence[str], store: str | None, a
     the http address of the cluster's dashboard, or ``ray://HOST:PORT``, which is asked for it. Ctrl-C leaves the job
     running. Raises SpecError for what cannot run there or is not let in, OSError where nobody answers.
     """
+    import asyncio
+
     from aiohttp import ClientError
     from ray.job_submission import JobStatus
 

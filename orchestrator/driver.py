@@ -16,7 +16,7 @@ from orchestrator.alarm import Alarm
 from orchestrator.capacity import awaited
 from orchestrator.collector import Collector
 from orchestrator.engine import ray_running
-from orchestrator.evaluators import EvaluatorPool, pool_size
+from orchestrator.evaluators import EvaluatorPool
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import Display, ingestion
 from orchestrator.scratch import remove_abandoned
@@ -85,7 +85,7 @@ def _run(sweep: Sweep, space: str, store: Store, address: str | None, console: C
         store = store.anchored(functools.partial(console.print, style="yellow", highlight=False, markup=False))
         _write_records(planned, store)
         write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
-        pool = EvaluatorPool.start(store, sweep, pool_size(sweep))
+        pool = EvaluatorPool.start(store, sweep)
         try:
             with Display(console) as display, quiet_writers():
                 training = longest_first(planned)

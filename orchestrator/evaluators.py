@@ -135,14 +135,13 @@ def gpu_places(sweep: Sweep, gpus: float) -> int:
     return places
 
 
-def pool_size(sweep: Sweep) -> int:
+def pool_size(sweep: Sweep, most: Mapping[str, float]) -> int:
     """As many as the sweep asks for, or else the cluster offers places for; none where nothing is measured.
 
-    Needs a running Ray. A request to an actor without a place would wait for ever.
+    A request to an actor without a place would wait for ever. most: of each resource, what there is or may come.
     """
     if not sweep.suite:
         return 0
-    most = capacity()
     places = int(most.get(EVALUATOR_RESOURCE, 0))
     size = min(sweep.evaluators or places, places) if places else sweep.evaluators or EVALUATORS_AT_MOST
     return min(size, gpu_places(sweep, most.get("GPU", 0.0))) if sweep.evaluator_gpus else size
@@ -166,11 +165,15 @@ class EvaluatorPool:
     _attempts: Counter[Request] = field(default_factory=Counter)
 
     @classmethod
-    def start(cls, store: Store, sweep: Sweep, size: int) -> EvaluatorPool:
-        """Needs a running Ray. Call it outside any Tune trial: a trial's placement group would capture the actors."""
+    def start(cls, store: Store, sweep: Sweep) -> EvaluatorPool:
+        """Needs a running Ray. Call it outside any Tune trial: a trial's placement group would capture the actors.
+
+        Raises SpecError where evaluators are to have GPUs, and there is no room on any.
+        """
         import ray
 
-        own = {EVALUATOR_RESOURCE: 1} if capacity().get(EVALUATOR_RESOURCE) else {}
+        most = capacity()
+        own = {EVALUATOR_RESOURCE: 1} if most.get(EVALUATOR_RESOURCE) else {}
         # No CPU of Ray's count: on a small cluster evaluators would take what trials wait for. Their nice level shares.
         needs = {"num_cpus": 0, "num_gpus": sweep.evaluator_gpus, "resources": own, "scheduling_strategy": "SPREAD"}
         actor = ray.remote(**needs, max_restarts=0)(Evaluator)
@@ -182,7 +185,7 @@ class EvaluatorPool:
             "device": "cuda" if sweep.evaluator_gpus else "cpu",
         }
         start_actor = functools.partial(actor.remote, store.uri, settings)
-        actors = [start_actor() for _ in range(size)]
+        actors = [start_actor() for _ in range(pool_size(sweep, most))]
         return cls(store, start_actor, actors, _idle=list(actors))
 
     def stop(self) -> None:

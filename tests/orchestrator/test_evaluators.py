@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines, gpu_places
+from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines, gpu_places, pool_size
 from orchestrator.overrides import override
 from orchestrator.requests import Request, missing
 from orchestrator.spec import SpecError, Sweep
@@ -40,7 +40,7 @@ def pool(finished: Path, home: Path, ray_session: None) -> Iterator[EvaluatorPoo
     """One for all tests: an actor takes 6 s of a core to start."""
     body = Store.existing(str(finished)).read_sweep()
     assert body is not None
-    pool = EvaluatorPool.start(Store.open(str(home / "store")), Sweep.from_json(body["sweep"]), 2)
+    pool = EvaluatorPool.start(Store.open(str(home / "store")), Sweep.from_json(body["sweep"]))
     yield pool
     pool.stop()
 
@@ -198,6 +198,21 @@ def test_an_actor_that_its_preempted_node_takes_along_is_no_failed_attempt(
 
 
 @pytest.mark.parametrize(
+    ("settings", "offered", "size"),
+    [
+        (["metrics=none"], 8, 0),
+        ([], 8, 8),
+        (["evaluators=2"], 8, 2),
+        (["evaluators=9"], 8, 8),
+        ([], 0, 4),
+        (["evaluators=6"], 0, 6),
+    ],
+)
+def test_a_pool_is_as_large_as_asked_for_and_has_places(settings: list[str], offered: int, size: int) -> None:
+    assert pool_size(override(find("quickstart")(), settings), {"CPU": 2, "evaluator": offered}) == size
+
+
+@pytest.mark.parametrize(
     ("settings", "gpus", "places"),
     [
         (["evaluator_gpus=1"], 4.0, 3),
@@ -224,4 +239,4 @@ def test_evaluators_find_a_place_beside_training_or_say_so(
 
 def test_a_pool_without_a_gpu_is_refused(ray_session: None, store: Store) -> None:
     with pytest.raises(SpecError, match="the cluster has 0 GPUs"):
-        EvaluatorPool.start(store, override(find("quickstart")(), ["evaluator_gpus=1"]), 2)
+        EvaluatorPool.start(store, override(find("quickstart")(), ["evaluator_gpus=1"]))
