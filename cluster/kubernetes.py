@@ -14,7 +14,7 @@ from cluster import lines
 from cluster.problem import SET_ME, Problem
 
 SCHEMA = Path(__file__).parent / "kuberay_schema.json"
-STORE = "TOPOSWEEP_RESULTS"
+STORE, MOST = "TOPOSWEEP_RESULTS", "TOPOSWEEP_MOST"
 GRACE_S = 30  # trials need up to 20 s to save
 CLUSTER = ("spec", "rayClusterSpec")
 
@@ -166,6 +166,14 @@ def _volume_at(pod: Any, container: Any, folder: str) -> str | None:
     return json.dumps(shared, sort_keys=True) if shared else None
 
 
+def _most(job: Any) -> Iterator[Found]:
+    path = (*CLUSTER, "headGroupSpec", "template", "spec", "containers", 0, "env")
+    named = [one.get("name") for _, one in _dicts(job, path)]
+    if _get(job, (*CLUSTER, "enableInTreeAutoscaling")) and MOST not in named:
+        what = "a sweep that starts before any GPU is there would take the cluster for one without"
+        yield path, what, f"the variable {MOST}, as in cluster/kuberay.yaml"
+
+
 def _resources(job: Any) -> Iterator[Found]:
     for path, container in _containers(job):
         for kind, names in (("requests", ("cpu", "memory")), ("limits", ("memory",))):
@@ -202,5 +210,5 @@ def _confined(job: Any) -> Iterator[Found]:
 
 
 _Rule = Callable[[Any], Iterator[Found]]
-_JOB_RULES: tuple[_Rule, ...] = (_schema, _token, _private, _head, _store, _resources, _end, _grace, _confined)
+_JOB_RULES: tuple[_Rule, ...] = (_schema, _token, _private, _head, _store, _most, _resources, _end, _grace, _confined)
 _OTHER_RULES: tuple[_Rule, ...] = (_service, _claim)

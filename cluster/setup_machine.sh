@@ -25,3 +25,6 @@ if [ "$(cat ~/venv/installed 2>/dev/null)" != "$wanted" ]; then
     ~/venv/bin/pip install --quiet -e ".${1:+[$1]}" -c constraints.txt
     echo "$wanted" > ~/venv/installed
 fi
+if [ -f ~/ray_bootstrap_config.yaml ]; then # on the head, where drivers run
+    echo "export TOPOSWEEP_MOST='$(~/venv/bin/python -m cluster.most ~/ray_bootstrap_config.yaml)'" >> ~/.toposweep.sh
+fi

@@ -40,7 +40,7 @@ def test_the_template_has_no_problem(text: str) -> None:
 
 def test_every_value_that_is_to_be_set_says_what_to_put() -> None:
     lines = [line for line in TEMPLATE.splitlines() if "SET_ME" in line and not line.startswith("#")]
-    assert len(lines) == 8
+    assert len(lines) == 9
     assert all("#" in line for line in lines)
 
 
@@ -88,6 +88,7 @@ def test_rays_own_autoscaler_reads_the_resources_that_are_meant() -> None:
         (r"""resources: '"{\"trial_driver\": 1}"'""", "", f"{PARAMS}.resources"),
         ("value: /results}", "value: /elsewhere}", f"{HEAD_BOX}.volumeMounts"),
         ("{name: TOPOSWEEP_RESULTS,", "{name: RESULTS,", f"{HEAD_BOX}.env"),
+        ("{name: TOPOSWEEP_MOST,", "{name: MOST,", f"{HEAD_BOX}.env"),
         (MOUNT, "- {name: shared-memory, mountPath: /results}", f"{HEAD_BOX}.volumeMounts"),
         ("env: *environment", "env: [{name: TOPOSWEEP_RESULTS, value: 's3://a/b'}]", f"{TRIALS_BOX}.env"),
         (CPU, "requests: {", f"{TRIALS_BOX}.resources.requests"),

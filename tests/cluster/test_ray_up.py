@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,15 @@ def test_a_machine_is_set_up_once(tmp_path: Path) -> None:
     assert subprocess.run(command, env=environment, capture_output=True).returncode != 0  # no place for results
     for _ in range(2):
         subprocess.run(command, env=environment | results, check=True)
+    assert "TOPOSWEEP_MOST" not in (home / ".toposweep.sh").read_text()
+    (home / "venv" / "bin").mkdir()
+    (home / "venv" / "bin" / "python").symlink_to(sys.executable)
+    (home / "ray_bootstrap_config.yaml").write_text(filled("gcp"))  # as on the head
+    subprocess.run(command, env=environment | results | {"PYTHONPATH": str(jobs.PROJECT)}, check=True)
+    said = subprocess.run(
+        ["bash", "-c", ". ~/.toposweep.sh; echo $TOPOSWEEP_MOST"], env=environment, capture_output=True
+    )
+    assert json.loads(said.stdout)["GPU"] == 4
     assert (home / ".bashrc").read_text() == "source ~/.toposweep.sh\n"
     profile = (home / ".toposweep.sh").read_text()
     assert 'export TOPOSWEEP_RESULTS="s3://b/r"' in profile

@@ -73,7 +73,10 @@ def test_machines_are_started_set_up_and_ended(lab: Lab) -> None:
     for resource in ("'GPU': 4.0", "'evaluator': 8.0", "'trial_driver': 1.0"):  # three GPU machines are not there yet
         assert resource in most, most
     for name in ("worker1", "worker2"):
-        assert any("cluster.spot aws" in line for line in lab.hosts[name].processes())
+        host = lab.hosts[name]  # the watch starts once Ray is seen to have held for 10 s
+        cluster.wait(
+            lambda host=host: any("cluster.spot aws" in line for line in host.processes()), "watch", cluster.status
+        )
         assert "TOPOSWEEP_RESULTS=s3://lab/results" in lab.hosts[name].run(". ~/.bashrc; env").stdout
     said = cluster.ray(f"down -y {CONFIG}")
     assert said.returncode == 0, said.stdout
