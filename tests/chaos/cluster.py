@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -53,18 +53,24 @@ class Nodes:
         return any(word in title for word in words for title in titles)
 
     @contextlib.contextmanager
-    def notice_to_second(self, seconds: float) -> Iterator[None]:
-        """The second node's machine is told that it will be taken away in so many seconds, and then it is."""
+    def second_to_be_taken_away(self) -> Iterator[Callable[[float], None]]:
+        """Yields what tells the second node's machine that it has so many seconds left; in the end it is taken away.
+
+        Its watch is there before: it takes seconds to start, and trials last no longer.
+        """
         ec2 = Ec2()
         with Metadata(ec2) as metadata:
             words = ["aws", "--metadata", metadata.url, "--every", "0.5", "--node-id", self.second.node_id]
             watcher = subprocess.Popen([sys.executable, "-m", "cluster.spot", *words], cwd=ROOT)
-            when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
-            ec2.action = json.dumps({"action": "terminate", "time": when})
+
+            def notice(seconds: float) -> None:
+                when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+                ec2.action = json.dumps({"action": "terminate", "time": when})
+
             try:
-                yield
+                yield notice
                 self.kill_second()
-                require(watcher.wait(20) == 0, f"cluster.spot ended with {watcher.returncode}")
+                require(not ec2.action or watcher.wait(20) == 0, f"cluster.spot ended with {watcher.returncode}")
             finally:
                 watcher.kill()
                 watcher.wait()

@@ -22,6 +22,7 @@ SETTINGS = (
     "probe_points=32",
 )
 SHORT = ("seeds=0,1", "budgets=60steps,120steps", *SETTINGS[2:])
+LONG = ("seeds=0,1", "budgets=600steps", "batch_size=2", "checkpoint_every=100", *SETTINGS[4:])  # 15 s a trial
 DISTRIBUTED = ("seeds=0", "budgets=120steps", "workers=2", *SETTINGS[2:])
 TRIAL, EVALUATOR, WORKER = "ray::ToposweepTrial", "ray::Evaluator", "RayTrainWorker"
 GCS, RAYLET = "gcs/gcs_server", "raylet/raylet"
@@ -306,14 +307,15 @@ def take_nodes_away(context: Context, count: int) -> int:
     with Nodes(context.place) as nodes:
         run, done = context.place.start(), 0
         saved: set[Path] = set()
-        for _ in range(count):
-            if not run.wait_until(lambda: nodes.second_runs(TRIAL, WORKER)):
-                break
-            if not run.wait_for_checkpoints(context.rng.randint(2, 6)):
-                break
-            context.pause()
-            with nodes.notice_to_second(30):
-                done += run.wait_until(lambda: bool(_saved(context.place) - saved))  # noqa: B023
+        while done < count and run.wait_until(lambda: nodes.second_runs(TRIAL, WORKER)):
+            with nodes.second_to_be_taken_away() as notice:
+                if not run.wait_for_checkpoints(context.rng.randint(1, 3)):
+                    break
+                notice(
+                    30
+                )  # acted upon 2 to 4 s later: a trial may have ended by then, and then it is the next one's turn
+                run.wait_until(lambda: bool(_saved(context.place) - saved) or not nodes.second_runs(TRIAL, WORKER))  # noqa: B023
+                done += bool(_saved(context.place) - saved)
                 saved |= _saved(context.place)
             nodes.add_second()
         run.end(0)
@@ -366,7 +368,7 @@ SCENARIOS = (
     Scenario("evaluator killed", kill_processes((EVALUATOR,), KILL), 8),
     Scenario("Train worker killed", kill_processes((WORKER,), KILL), 3, settings=DISTRIBUTED),
     Scenario("second node's raylet killed", kill_nodes, 2),
-    Scenario("second node taken away with notice", take_nodes_away, 2, quick=1),
+    Scenario("second node taken away with notice", take_nodes_away, 2, settings=LONG, quick=1),
     Scenario("node of a Train worker taken away with notice", take_nodes_away, 2, settings=DISTRIBUTED),
     Scenario("Train worker gets SIGTERM", kill_processes((WORKER,), (signal.SIGTERM,)), 3, settings=DISTRIBUTED),
     Scenario("driver killed", end_driver(signal.SIGKILL, -signal.SIGKILL), 3, quick=1),
