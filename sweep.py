@@ -22,8 +22,9 @@ from rich.table import Table
 
 import search_spaces
 from cluster import jobs
-from orchestrator.overrides import override, type_name
-from orchestrator.spec import SpecError, Sweep
+from orchestrator.overrides import override
+from orchestrator.spec import Sweep
+from orchestrator.words import SpecError, type_name
 from trainables import hub
 from trainables.redaction import Parser, redact
 from trainables.storage import CorruptFileError
@@ -204,7 +205,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_elsewhere(command: str, options: argparse.Namespace) -> int:
-    override(search_spaces.find(options.space)(), options.overrides).trials()  # what is wrong is said here and now
+    override(search_spaces.find(options.space)(), options.overrides).bounds()  # what is wrong is said here and now
     return jobs.run(command, options.space, options.overrides, options.store, options.address)
 
 
@@ -217,7 +218,7 @@ def _prepare(options: argparse.Namespace) -> int:
     store.require_writable()
     store.refuse_mixing(sweep)
     driver.prepare(sweep, store, address=options.address, console=_console())
-    for tokens in dict.fromkeys(config.tokens for config in sweep.trials()):
+    for tokens in dict.fromkeys(config.tokens for config in sweep.bounds()):
         print(f"prepared {store.tokens(tokens)}")
     return DONE
 

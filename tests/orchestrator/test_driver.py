@@ -10,8 +10,8 @@ import pytest
 import sweep
 from metrics.topology.trajectory import weight_trajectory_dimension
 from orchestrator.plan import standing
-from orchestrator.spec import SpecError
 from orchestrator.store import Store
+from orchestrator.words import SpecError
 from trainables.checkpoint import TRAINING_STATE, committed_steps, load_weights, released_steps
 
 # One evaluator, not one per core: each is a process that takes 6 s of a core to start.

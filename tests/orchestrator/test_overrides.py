@@ -6,8 +6,9 @@ import typing
 
 import pytest
 
-from orchestrator.overrides import override, type_name
-from orchestrator.spec import SpecError, Sweep
+from orchestrator.overrides import override
+from orchestrator.spec import Sweep
+from orchestrator.words import SpecError, type_name
 from search_spaces.quickstart import search_space
 from trainables.budget import Budget
 

@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.keep import Keep
 from orchestrator.overrides import override
-from orchestrator.spec import Keep, SpecError, Sweep, fields_by_role
+from orchestrator.spec import Sweep, fields_by_role
+from orchestrator.words import SpecError
 from trainables.budget import Budget
 
 BASE = Sweep(budgets=(Budget(1e10),))
