@@ -176,8 +176,8 @@ def check_distinct(configs: Sequence[TrialConfig]) -> None:
 def _check_search(sweep: Sweep) -> None:
     if sweep.search == "pbt":
         raise SpecError(
-            "search=pbt: population based training copies Ray Tune's checkpoints between trials, and Ray Train's trials "
-            "leave none there; search=asha has the best go on from their own"
+            "search=pbt: population based training copies Ray Tune's checkpoints from trial to trial, and those of Ray "
+            "Train leave none there; search=asha has the best go on from their own"
         )
     if sweep.search == "grid":
         if sweep.space:

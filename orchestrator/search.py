@@ -96,6 +96,25 @@ class Search:
                 place = f"{study.model} at {budget}: best of {len(scored[-1])} (of {len(found)} candidates)"
                 yield f"{place} is {found[number].variant}: held-out loss {loss}"
 
+    def forecast(self) -> str:
+        """How much is still to be chosen, and what it costs at most, in words."""
+        chosen = sum(map(len, self.candidates.values()))
+        return (
+            f"{self.sweep.search}: {chosen} candidates are chosen, and planned below; {self.to_come} are to come, on "
+            f"{len(self.sweep.seeds)} seeds each: about {self._flops_to_come():.3g} FLOPs more"
+        )
+
+    def _flops_to_come(self) -> int:
+        largest = {(one.model.name, str(one.budget)): one.flops(one.steps) for one in self.sweep.extremes()}
+        flops = 0
+        for study, found in self.candidates.items():
+            count = self.sweep.candidates
+            for rung, budget in enumerate(study.budgets):
+                sent = sum(one.rung >= rung for one in found)
+                flops += max(0, count - sent) * len(self.sweep.seeds) * largest[study.model, str(budget)]
+                count //= self.sweep.reduction
+        return flops
+
     @property
     def to_come(self) -> int:
         """Candidates that are still to be chosen."""

@@ -210,8 +210,12 @@ class Sweep:
         return self._of_grids()
 
     def bounds(self) -> tuple[Trial, ...]:
-        """The trials of a grid; of a search those with the extremes of all that it may choose. Raises as these do."""
-        return self.trials() if self.search == "grid" else self._of_grids()
+        """The trials of a grid; of a search :meth:`extremes`. Raises as these do."""
+        return self.trials() if self.search == "grid" else self.extremes()
+
+    def extremes(self) -> tuple[TrialConfig, ...]:
+        """Trials with the extremes of all that a search may choose, in all combinations. Raises SpecError."""
+        return self._of_grids()
 
     def grids(self) -> dict[str, Sweep]:
         """The sweep of each variant; of a search, of the extremes of all that it may choose. Raises SpecError."""

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 SWEEP, STATUS, TRIAL, ERROR_LOG, MEASUREMENTS = "sweep.json", "status.json", "trial.json", "error.log", "measurements"
 RESULTS, REPORT, TENSORBOARD, TOKENS = "results.parquet", "report.html", "tensorboard", "tokens"
 TRIALS = "trials"
+RESULTS_HOME = "TOPOSWEEP_RESULTS"  # on clusters, where results go unless a command says otherwise
 FORMAT = 2  # of the store; raise it when an older one can no longer be read
 T = TypeVar("T")
 
