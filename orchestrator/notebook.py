@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-import search_spaces
 from orchestrator import driver, report, results
 from orchestrator.overrides import override
 from orchestrator.spec import Sweep
-from orchestrator.store import RESULTS_HOME, Store
+from orchestrator.store import Store
 
 
 @dataclass(frozen=True)
@@ -33,21 +31,17 @@ class Results:
     store: str
 
 
-def run(
-    space: str | Sweep = "quickstart", *, store: str | None = None, address: str | None = None, **settings: Any
-) -> Results:
+def run(sweep: Sweep, store: str, *, name: str = "notebook", address: str | None = None, **settings: Any) -> Results:
     """Train and measure what the store lacks, as ``python sweep.py run`` does; its results.
 
-    space: a search space's name, or a Sweep. settings: those of ``sweep.py run --help``, as text or as Python values
-    (``seeds=(0, 1)``, ``budgets="5e10,1e11"``, ``metrics=["held_out"]``). store: a folder or URI; results/SPACE where
-    not given. address: of a running Ray, from one of its machines; else one of its own. Raises SpecError for what
-    cannot be run. An interrupt keeps everything, and the same call goes on. Call it in the main thread, which hears of
-    signals.
+    sweep: of a search space (``from search_spaces.quickstart import search_space``), or one's own. store: a folder or
+    URI. settings: those of ``sweep.py run --help``, as text or as Python values (``seeds=(0, 1)``,
+    ``budgets="5e10,1e11"``, ``metrics=["held_out"]``). name: what the store calls the search space. address: of a
+    running Ray, from one of its machines; else one of its own. Raises SpecError for what cannot be run. An interrupt
+    keeps everything, and the same call goes on. Call it in the main thread, which hears of signals.
     """
-    name = space if isinstance(space, str) else "notebook"
-    sweep = search_spaces.find(space)() if isinstance(space, str) else space
     sweep = override(sweep, [f"{key}={_words(value)}" for key, value in settings.items()])
-    place = Store.open(store or f"{os.environ.get(RESULTS_HOME, 'results')}/{name}")
+    place = Store.open(store)
     place.require_writable()
     failures = driver.run(sweep, name, place, address=address, console=Console())
     found = _collect(place, failures)

@@ -13,6 +13,7 @@ import pytest
 from orchestrator import load_results, run
 from orchestrator.notebook import _words
 from orchestrator.words import SpecError
+from search_spaces.quickstart import search_space
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "from_a_notebook.py"
@@ -32,9 +33,7 @@ def test_the_example_runs_and_a_second_run_does_nothing(
     assert found.failures == ()
     assert set(found.values["seed"]) == {0, 1}
     assert list(found.by_budget[("trials", "")]) == [2, 2]
-    again = run(
-        "quickstart", store=found.store, seeds=range(2), budgets="2e9,4e9", metrics="held_out,persistent_homology"
-    )
+    again = run(search_space(), found.store, seeds=range(2), budgets="2e9,4e9", metrics="held_out,persistent_homology")
     assert "nothing to do" in capsys.readouterr().out
     pd.testing.assert_frame_equal(again.values, found.values)
 
@@ -49,7 +48,7 @@ def test_results_are_the_tables_of_the_command_line(finished: Path) -> None:
 
 def test_what_is_wrong_is_said_as_on_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="Did you mean 'seeds'"):
-        run("quickstart", store=str(tmp_path / "s"), sedes=(0, 1))
+        run(search_space(), str(tmp_path / "s"), sedes=(0, 1))
     with pytest.raises(SpecError, match="not a store"):
         load_results(str(tmp_path / "nowhere"))
 
