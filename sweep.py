@@ -22,8 +22,9 @@ from rich.table import Table
 
 import search_spaces
 from cluster import jobs
-from orchestrator.overrides import override, type_name
-from orchestrator.spec import SpecError, Sweep
+from orchestrator.overrides import override
+from orchestrator.spec import Sweep
+from orchestrator.words import SpecError, type_name
 from trainables import hub
 from trainables.redaction import Parser, redact
 from trainables.storage import CorruptFileError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from orchestrator.plan import PlannedTrial
     from orchestrator.store import Store
 
-RESULTS_HOME = "TOPOSWEEP_RESULTS"  # on clusters, where results go unless a command says otherwise
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 EXIT_CODES = """exit codes:
   0    all trials trained and all checkpoints measured
@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
             "overrides", metavar="key=value", nargs="*", default=[], help="settings of the sweep, listed below"
         )
         command.add_argument(
-            "--store", metavar="URI", help=f"results folder or URI (default: results/SPACE, or ${RESULTS_HOME}/SPACE)"
+            "--store", metavar="URI", help="results folder or URI (default: results/SPACE, or $TOPOSWEEP_RESULTS/SPACE)"
         )
     for name in ("run", "prepare"):
         commands.choices[name].add_argument(
@@ -181,7 +181,7 @@ def _console() -> Console:
 
 
 def _sweep_and_store(options: argparse.Namespace) -> tuple[Sweep, Store]:
-    from orchestrator.store import Store
+    from orchestrator.store import RESULTS_HOME, Store
 
     sweep = override(search_spaces.find(options.space)(), options.overrides)
     home = os.environ.get(RESULTS_HOME, "results")
@@ -204,7 +204,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_elsewhere(command: str, options: argparse.Namespace) -> int:
-    override(search_spaces.find(options.space)(), options.overrides).trials()  # what is wrong is said here and now
+    override(search_spaces.find(options.space)(), options.overrides).bounds()  # what is wrong is said here and now
     return jobs.run(command, options.space, options.overrides, options.store, options.address)
 
 
@@ -217,7 +217,7 @@ def _prepare(options: argparse.Namespace) -> int:
     store.require_writable()
     store.refuse_mixing(sweep)
     driver.prepare(sweep, store, address=options.address, console=_console())
-    for tokens in dict.fromkeys(config.tokens for config in sweep.trials()):
+    for tokens in dict.fromkeys(config.tokens for config in sweep.bounds()):
         print(f"prepared {store.tokens(tokens)}")
     return DONE
 
@@ -265,6 +265,7 @@ def _tensorboard() -> str:
 def _plan(options: argparse.Namespace) -> int:
     from orchestrator import disk
     from orchestrator import plan as planning
+    from orchestrator.search import Search
 
     sweep, store = _sweep_and_store(options)
     store.refuse_mixing(sweep)
@@ -278,6 +279,8 @@ def _plan(options: argparse.Namespace) -> int:
         trials = [trial.to_json() | size for trial, size in zip(planned, sizes, strict=True)]
         print(json.dumps(trials, indent=1))
         return DONE
+    if sweep.search != "grid":
+        print(Search(sweep, store).forecast())
     _console().print(_plan_table(planned, [disk.human(held.at_end) for held in estimate.trials], store))
     for action in ("fetch" if sweep.checkpoints else "train", "measure", "done"):
         print(f"{action}: {sum(trial.action == action for trial in planned)}", end="  ")

@@ -10,7 +10,7 @@ from pathlib import Path
 from cluster import kubernetes, ray_up, slurm
 from cluster.problem import SET_ME, Problem
 from orchestrator import authentication
-from orchestrator.spec import SpecError
+from orchestrator.words import SpecError
 
 
 def check(path: Path) -> list[Problem]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import authentication, provenance
-from orchestrator.spec import SpecError
+from orchestrator.words import SpecError
 from trainables.redaction import holds_keys, redact
 
 PROJECT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-from orchestrator.spec import SpecError
+from orchestrator.words import SpecError
 
 MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 
-from orchestrator.spec import SpecError
+from orchestrator.words import SpecError
 
 MOST = "TOPOSWEEP_MOST"  # JSON of resources by name, when all machines are up: Ray 2.60's autoscaler does not say
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import metrics
 from metrics import trace
-from orchestrator import requests, retention
+from orchestrator import requests, retention, search
 from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines
 from orchestrator.plan import PlannedTrial, others, paired
 from orchestrator.progress import Counts, Display
@@ -73,6 +73,16 @@ class _Pairs:
                 still_to_come += not {pair.checkpoint, pair.other} <= there
         return cls(peers, of_checkpoint, {one for one in there if one[0] not in to_do}, still_to_come)
 
+    def add(self, configs: Sequence[Trial], names: tuple[str, ...]) -> int:
+        """Trials that are alike in all but their seeds, and of which none is there yet; how many pairs they make."""
+        pairs = list(requests.pairs(configs, names))
+        for pair in pairs:
+            if pair.other is not None:
+                self.peers |= {config.trial_id: config for config in configs}
+                self.of_checkpoint.setdefault(pair.checkpoint, []).append(pair)
+                self.of_checkpoint.setdefault(pair.other, []).append(pair)
+        return len(pairs)
+
     def with_observed(self, checkpoint: tuple[str, int]) -> list[Request]:
         """The pairs of a checkpoint, now observed, with others that have been."""
         self.observed.add(checkpoint)
@@ -109,11 +119,26 @@ class Collector:
         self.pairs = _Pairs.of(store, planned, sweep.suite)
         self.evaluations_total = sum(len(trial.unmeasured) for trial in planned) + self.pairs.still_to_come
         self.released = 0
-        self._of_sweep = {config.trial_id for config in sweep.trials()}
+        self._of_sweep = {config.trial_id for config in search.trials(sweep, store)}
         self._asked: set[Request] = set()
         self._failed: list[Measured] = []
         self._training_ended = threading.Event()
         self._error: BaseException | None = None
+
+    def add(self, chosen: list[PlannedTrial]) -> None:
+        """Trials that a search has chosen meanwhile; called in the thread of Tune."""
+        pairs = self.pairs.add([trial.config for trial in chosen], self.sweep.suite)
+        self._of_sweep |= {trial.trial_id for trial in chosen}
+        self.planned += chosen
+        self.training += chosen
+        self.tokens_total += sum(trial.tokens for trial in chosen)
+        self.evaluations_total += sum(len(trial.unmeasured) for trial in chosen) + pairs
+        self.waiting += chosen  # last: from here on the collector's thread looks for them
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing will be measured any more."""
+        return self._error is not None
 
     def training_ended(self) -> None:
         """No trial runs any more: what is left is measuring."""

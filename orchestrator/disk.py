@@ -10,15 +10,17 @@ from pathlib import Path
 
 import metrics
 from metrics.trace import PROJECTED_DIMENSIONS
+from orchestrator.keep import Keep
 from orchestrator.plan import PlannedTrial
 from orchestrator.provenance import usable_cpus
 from orchestrator.requests import prescribed_steps
 from orchestrator.retention import AHEAD, HELD_OUT, kept
-from orchestrator.spec import Keep, Sweep
+from orchestrator.spec import Sweep
 from orchestrator.store import TENSORBOARD, Store
 from trainables.checkpoint import KEPT_TRAINING_STATES
 from trainables.config import PublishedConfig, Trial, TrialConfig
 from trainables.corpus import EMBEDDED
+from trainables.schedules import shared_steps
 from trainables.storage import CorruptFileError, Folder
 from trainables.token_store import WINDOW, TokenStore
 
@@ -116,7 +118,8 @@ def held(config: Trial, sweep: Sweep) -> Held:
         weights_at_most = min(len(steps), newest + best + 2)  # one being measured, one being written
     elif keep.what == "log":
         weights_at_most = min(len(steps), weights_at_end + KEPT_TRAINING_STATES + 2)
-    states_at_end = len(steps) if keep.what == "all" else min(len(steps), KEPT_TRAINING_STATES)
+    states = KEPT_TRAINING_STATES + len(shared_steps(config.optimization, config.steps))
+    states_at_end = len(steps) if keep.what == "all" else min(len(steps), states)
     states_at_most = min(len(steps), states_at_end + 1)  # the old one goes once the new one is written
     headers = config.model.n_layers + 1
     weights = 4 * config.model.n_params_total + WEIGHTS_HEADER * headers

@@ -7,10 +7,11 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator import disk, evaluation_data, lease, probe, provenance, retention
+from orchestrator import disk, evaluation_data, lease, probe, provenance, retention, search
 from orchestrator import plan as planning
 from orchestrator.alarm import Alarm
 from orchestrator.capacity import awaited
@@ -20,14 +21,19 @@ from orchestrator.evaluators import EvaluatorPool
 from orchestrator.plan import PlannedTrial
 from orchestrator.progress import Display, ingestion
 from orchestrator.scratch import remove_abandoned
-from orchestrator.spec import SpecError, Sweep
+from orchestrator.search import Search
+from orchestrator.spec import Sweep
 from orchestrator.store import ERROR_LOG, STATUS, TRIALS, Store
 from orchestrator.tensorboard import quiet_writers, write_hparams_header
 from orchestrator.tuning import tune_trials
+from orchestrator.words import SpecError
 from trainables import ingest, models, packing
 from trainables.checkpoint import take_back_release
 from trainables.config import Trial, TrialConfig
 from trainables.storage import Folder
+
+if TYPE_CHECKING:
+    from orchestrator.feed import Feed
 
 
 def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console: Console) -> list[str]:
@@ -37,7 +43,7 @@ def run(sweep: Sweep, space: str, store: Store, *, address: str | None, console:
     another driver works; OSError where the store or Ray goes away. KeyboardInterrupt waits until the trials have saved.
     """
     store.refuse_mixing(sweep)
-    sweep.trials()  # raises where there can be none, before anything is written
+    sweep.bounds()  # raises where there can be none, before anything is written
     alarm = Alarm()
     with alarm.heard(), lease.hold(store.root, alarm) as held:
         try:
@@ -56,7 +62,7 @@ def _remove_temporary(store: Store) -> None:
 
 def _run(sweep: Sweep, space: str, store: Store, address: str | None, console: Console, held: lease.Lease) -> list[str]:
     store.refuse_mixing(sweep)  # once more: until now another driver could write here
-    released = sum(len(retention.settle(store, config, sweep)) for config in sweep.trials())
+    released = sum(len(retention.settle(store, config, sweep)) for config in search.trials(sweep, store))
     planned = planning.plan(sweep, store)
     unavailable, changed = evaluation_data.settle(planned, sweep, store)
     for name, reason in unavailable.items():
@@ -64,15 +70,18 @@ def _run(sweep: Sweep, space: str, store: Store, address: str | None, console: C
     if changed:
         planned = planning.plan(sweep, store)
     todo = [trial for trial in planned if trial.action != "done"]
-    if not todo:
+    searching = None if sweep.search == "grid" else Search(sweep, store)
+    if not todo and (searching is None or searching.is_finished):
         _write_records(planned, store)
         _say_released(released, sweep, console)
         console.print(f"nothing to do: all {len(planned)} trials are trained and measured")
+        _say_best(searching, console)
         return []
     console.print(
         f"{len(planned)} trials: {sum(t.action in ('train', 'fetch') for t in todo)} to "
         f"{'fetch' if sweep.checkpoints else 'train'}, {sum(t.action == 'measure' for t in todo)} to measure, "
         f"{len(planned) - len(todo)} done already"
+        + (f", {searching.to_come} candidates to be chosen" if searching else "")
     )
     if warning := disk.estimate(planned, sweep, store).warning:
         console.print(warning, style="yellow", highlight=False, markup=False)
@@ -80,7 +89,8 @@ def _run(sweep: Sweep, space: str, store: Store, address: str | None, console: C
         probe.require_seen(store)
         if waiting := awaited():
             console.print(waiting, highlight=False)
-        commits = prepare_data(sweep, store, [trial.config for trial in todo], console, held.alarm)
+        configs = [*(trial.config for trial in todo), *(sweep.bounds() if searching else ())]
+        commits = prepare_data(sweep, store, configs, console, held.alarm)
         store.write_sweep(space, sweep, provenance.collect(), commits)
         store = store.anchored(functools.partial(console.print, style="yellow", highlight=False, markup=False))
         _write_records(planned, store)
@@ -90,16 +100,27 @@ def _run(sweep: Sweep, space: str, store: Store, address: str | None, console: C
             with Display(console) as display, quiet_writers():
                 training = longest_first(planned)
                 for trial in training:
-                    for name in (STATUS, ERROR_LOG):  # those of an earlier attempt
-                        store.trial(trial.trial_id).delete(name)
-                    for step in {*trial.to_make, *trial.to_fetch}:  # released, and yet something is to be measured
-                        take_back_release(store.trial(trial.trial_id), step)
+                    _forget_attempt(trial, store)
                 collector = Collector(store, sweep, planned, training, pool, display)
-                _train_and_measure(sweep, store, training, collector, held)
+                _train_and_measure(sweep, store, training, collector, held, searching)
         finally:
             pool.stop()
     _say_released(released + collector.released, sweep, console)
+    _say_best(searching, console)
     return collector.failures()
+
+
+def _forget_attempt(trial: PlannedTrial, store: Store) -> None:
+    """What an earlier run left of it that is no result."""
+    for name in (STATUS, ERROR_LOG):
+        store.trial(trial.trial_id).delete(name)
+    for step in {*trial.to_make, *trial.to_fetch}:  # released, and yet something is to be measured
+        take_back_release(store.trial(trial.trial_id), step)
+
+
+def _say_best(searching: Search | None, console: Console) -> None:
+    for line in searching.best() if searching else ():
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _say_released(count: int, sweep: Sweep, console: Console) -> None:
@@ -123,7 +144,7 @@ def longest_first(planned: list[PlannedTrial]) -> list[PlannedTrial]:
 
 def prepare(sweep: Sweep, store: Store, *, address: str | None, console: Console) -> None:
     """Only what a run begins with: everything downloaded, tokenised and packed. Raises SpecError for bad input."""
-    configs = sweep.trials()
+    configs = sweep.bounds()
     ready = all(
         packing.prepared(store.tokens(tokens), _needed(tokens, configs)) for tokens in {one.tokens for one in configs}
     )
@@ -149,8 +170,7 @@ def prepare_data(
         for model in sweep.models():
             if model.revision is not None:
                 say(f"{model.name}: published weights in {models.fetch_weights(model)}")
-        specs = {spec.fingerprint: spec for spec in map(sweep.token_spec, sweep.models())}
-        for fingerprint, spec in specs.items():
+        for fingerprint, spec in sweep.token_specs().items():
             needed = _needed(fingerprint, configs)
             folder = store.tokens(fingerprint)
             with (
@@ -203,15 +223,20 @@ def _needed(tokens: str, configs: Sequence[Trial]) -> int:
 
 
 def _train_and_measure(
-    sweep: Sweep, store: Store, todo: list[PlannedTrial], collector: Collector, held: lease.Lease
+    sweep: Sweep,
+    store: Store,
+    todo: list[PlannedTrial],
+    collector: Collector,
+    held: lease.Lease,
+    searching: Search | None,
 ) -> None:
     """Tune in this thread, the collector in another; then the collector until all is measured."""
     stop = threading.Event()
     thread = threading.Thread(target=collector.run, args=(stop,), name="collector", daemon=True)
     thread.start()
     try:
-        if todo:
-            tune_trials(sweep, store, todo)
+        if todo or searching:
+            tune_trials(sweep, store, todo, _feed(searching, todo, collector) if searching else None)
         collector.training_ended()
         while thread.is_alive():
             thread.join(0.2)  # with a limit, so that Ctrl-C is heard
@@ -223,6 +248,27 @@ def _train_and_measure(
         stop.set()
         thread.join()
         collector.close()
+
+
+def _feed(searching: Search, todo: list[PlannedTrial], collector: Collector) -> Feed:
+    """What is left of the candidates that were chosen before, then those that are chosen now."""
+    from orchestrator.feed import Feed  # imports Ray
+
+    sweep, store = searching.sweep, searching.store
+
+    def more() -> list[str] | None:
+        configs = None if collector.has_failed else searching.next()
+        if not configs:
+            return None if configs is None else []
+        for config in configs:
+            store.write_trial(config)
+        chosen = planning.plan_new(configs, sweep, store)
+        for trial in chosen:
+            _forget_attempt(trial, store)
+        collector.add(chosen)
+        return [trial.trial_id for trial in chosen]
+
+    return Feed([trial.trial_id for trial in todo], more, searching.lost.add)
 
 
 def _save_running(store: Store, sweep: Sweep, collector: Collector, held: lease.Lease) -> None:

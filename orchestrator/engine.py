@@ -14,8 +14,8 @@ from orchestrator import authentication, ray_watch
 from orchestrator.alarm import Alarm
 from orchestrator.evaluators import EVALUATOR_RESOURCE, EVALUATORS_AT_MOST
 from orchestrator.provenance import usable_cpus
-from orchestrator.spec import SpecError
 from orchestrator.tuning import DRIVER_RESOURCE
+from orchestrator.words import SpecError
 
 
 @contextlib.contextmanager

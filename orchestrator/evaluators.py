@@ -14,8 +14,9 @@ from typing import Any
 import metrics
 from orchestrator.capacity import capacity
 from orchestrator.requests import Request, missing, prescribed_steps
-from orchestrator.spec import SpecError, Sweep
+from orchestrator.spec import Sweep
 from orchestrator.store import Store
+from orchestrator.words import SpecError
 from trainables.config import PublishedConfig, Trial
 
 EVALUATOR_RESOURCE = "evaluator"

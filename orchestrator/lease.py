@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.alarm import Alarm
-from orchestrator.spec import SpecError
+from orchestrator.words import SpecError
 from trainables.storage import AWAY_S, CorruptFileError, Folder
 
 LEASE = ".lease.json"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import metrics
-from orchestrator import requests
+from orchestrator import requests, search
 from orchestrator.requests import Request, prescribed_steps
 from orchestrator.spec import Sweep
 from orchestrator.store import Store, measurement_key
@@ -83,8 +83,13 @@ class PlannedTrial:
 
 def plan(sweep: Sweep, store: Store) -> list[PlannedTrial]:
     """Every trial of the sweep against the store, paired also with the store's other trials. Raises SpecError."""
-    configs = [_beside_known(config, store) for config in sweep.trials()]
+    configs = [_beside_known(config, store) for config in search.trials(sweep, store)]
     return _plan_trials(configs, [*configs, *others(store, configs)], sweep.suite, store)
+
+
+def plan_new(configs: Sequence[TrialConfig], sweep: Sweep, store: Store) -> list[PlannedTrial]:
+    """Trials that a search has just chosen, by themselves."""
+    return _plan_trials(configs, configs, sweep.suite, store)
 
 
 def _beside_known(config: Trial, store: Store) -> Trial:

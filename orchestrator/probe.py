@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from orchestrator.spec import SpecError
 from orchestrator.store import Store
+from orchestrator.words import SpecError
 from trainables.storage import Folder
 
 PATIENCE_S = 120.0  # a machine that has just started takes a while to run its first task

@@ -10,7 +10,6 @@ import pandas as pd
 
 from orchestrator import comparison, curves, results
 from orchestrator.comparison import Beside
-from orchestrator.results import HEADLINES
 from orchestrator.store import REPORT, Store
 
 
@@ -29,7 +28,7 @@ def _content(store: Store, frame: pd.DataFrame, beside: Beside | None) -> dict[s
     assert sweep is not None, "a report is made of a store with a sweep.json"
     final = results.at_budget(store, frame)
     measured = results.newest(frame).dropna(subset="value")
-    headings, rows = _table(results.by_budget(final)) if not final.empty else ([], [])
+    headings, rows = results.as_text(results.by_budget(final)) if not final.empty else ([], [])
     return {
         "title": f"Sweep {sweep['space']}",
         "summary": _summary(store, frame, sweep),
@@ -55,12 +54,6 @@ def _summary(store: Store, frame: pd.DataFrame, sweep: dict[str, Any]) -> str:
         f"were measured, {len(frame):,} values. Corpus: {sweep['corpus_fingerprint']}. "
         f"Device: {sweep['provenance'].get('device')}."
     )
-
-
-def _table(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    metrics = [name for name in HEADLINES if (name, "mean") in summary.columns]
-    rows = [results.cells(row, metrics) for _, row in summary.iterrows()]
-    return ["model", "budget (FLOPs)", "trials", "steps", "tokens", *(HEADLINES[name] for name in metrics)], rows
 
 
 def _failures(store: Store, frame: pd.DataFrame) -> list[str]:

@@ -21,6 +21,8 @@ COLUMNS = pa.schema(
     [
         ("trial", pa.string()),
         ("model", pa.string()),
+        ("n_params", pa.int64()),  # without embeddings
+        ("variant", pa.string()),  # settings in which the store's trials differ, as a sweep's `variants` has them
         ("seed", pa.int64()),
         ("init_seed", pa.int64()),
         ("data_seed", pa.int64()),
@@ -65,7 +67,8 @@ def collect(store: Store) -> pd.DataFrame:
     """Every value in the store, one row each, in a fixed order. ``seconds`` is the whole measurement's time."""
     configs = [store.read_trial(trial_id) for trial_id in store.trial_ids()]
     found = {config.trial_id: faults(store, config) for config in configs}
-    rows = [row for config in configs for row in _rows(store, config, found)]
+    varied = _varied(configs)
+    rows = [row for config in configs for row in _rows(store, config, found, varied)]
     frame = pd.DataFrame(rows, columns=[*COLUMNS.names, *_config_names(rows)])
     floats = {"flops": "float64", "budget_flops": "float64", "value": "float64", "seconds": "float64"}
     return frame.astype({"metric_version": "Int64", **dict.fromkeys(INTEGERS, "Int64"), **floats})
@@ -75,9 +78,20 @@ def _config_names(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row if name.startswith("config/")))
 
 
-def _rows(store: Store, config: Trial, faulty: Mapping[str, Mapping[int, Fault]]) -> Iterator[dict[str, Any]]:
+def _varied(configs: Iterable[Trial]) -> tuple[str, ...]:
+    """Settings in which trials differ."""
+    seen: dict[str, set[Any]] = {}
+    for config in configs:
+        for name, value in config.settings.items():
+            seen.setdefault(name, set()).add(value)
+    return tuple(name for name, values in seen.items() if len(values) > 1)
+
+
+def _rows(
+    store: Store, config: Trial, faulty: Mapping[str, Mapping[int, Fault]], varied: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
     trial_id = config.trial_id
-    fixed = _trial_columns(config)
+    fixed = _trial_columns(config, varied)
     settings = {f"config/{name}": value for name, value in config.settings.items()}
     revisions = {one.step: one.name for one in config.revisions} if isinstance(config, PublishedConfig) else {}
     for step, fault in faulty[trial_id].items():
@@ -130,10 +144,12 @@ def faults(store: Store, config: Trial) -> dict[int, Fault]:
     return {}
 
 
-def _trial_columns(config: Trial) -> dict[str, Any]:
+def _trial_columns(config: Trial, varied: tuple[str, ...]) -> dict[str, Any]:
     return {
         "trial": config.trial_id,
         "model": config.family if isinstance(config, PublishedConfig) else config.model.name,
+        "n_params": config.model.n_params_non_embedding,
+        "variant": ":".join(f"{name}={config.settings[name]}" for name in varied if name in config.settings),
         "seed": config.seed,
         "init_seed": config.init_seed,
         "data_seed": config.data_seed,
@@ -162,7 +178,19 @@ def trajectories(frame: pd.DataFrame) -> pd.DataFrame:
     The embeddings, layer 0, are left out: repeated tokens give them another shape, whose changes drown the blocks'.
     """
     blocks = newest(frame[~(frame["layer"] == 0).fillna(False)])
-    keys = ["model", "budget_flops", "seed", "trial", "step", "tokens", "flops", "fault", "metric", "metric_version"]
+    keys = [
+        "model",
+        "variant",
+        "budget_flops",
+        "seed",
+        "trial",
+        "step",
+        "tokens",
+        "flops",
+        "fault",
+        "metric",
+        "metric_version",
+    ]
     return blocks.groupby(keys, as_index=False, dropna=False)["value"].mean()
 
 
@@ -199,16 +227,17 @@ def _done(status: Status) -> bool:
 
 
 def by_budget(final: pd.DataFrame) -> pd.DataFrame:
-    """Per model and budget: trials, steps, tokens, and each headline metric's mean and standard deviation over seeds.
+    """Per model, variant and budget: trials, steps, tokens, and each headline metric's mean and spread over seeds.
 
     final: from :func:`at_budget`. Columns are (name, "") and (metric, "mean" | "std" | "count"); the standard deviation
     (n - 1) is missing for a single seed, and ``count`` is of trials with a value, where a measurement may have failed.
     """
-    groups = final.groupby(["model", "budget_flops"], dropna=False)
+    cell = ["model", "variant", "budget_flops"]
+    groups = final.groupby(cell, dropna=False)
     table = groups.agg(trials=("trial", "nunique"), steps=("step", "max"), tokens=("tokens", "max"))
     table.columns = pd.MultiIndex.from_product([table.columns, [""]])
     for metric in [name for name in HEADLINES if name in set(final["metric"])]:
-        values = final[final["metric"] == metric].groupby(["model", "budget_flops"], dropna=False)["value"]
+        values = final[final["metric"] == metric].groupby(cell, dropna=False)["value"]
         for name in ("mean", "std", "count"):
             table[(metric, name)] = values.agg(name)
     return table.reset_index()
@@ -219,19 +248,25 @@ def rich_table(summary: pd.DataFrame) -> Table:
     table = Table(
         title="by budget: mean ± standard deviation over seeds; mean over blocks, topology scaled", box=SIMPLE
     )
-    metrics = [name for name in HEADLINES if (name, "mean") in summary.columns]
-    for heading in ("model", "budget", "trials", "steps", "tokens", *(HEADLINES[name] for name in metrics)):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
-    for _, row in summary.iterrows():
-        table.add_row(*cells(row, metrics))
+    headings, rows = as_text(summary)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("model", "variant") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def cells(row: pd.Series, metrics: Iterable[str]) -> list[str]:
-    """A row of :func:`by_budget` for people; what is not known of a published model is a dash."""
-    numbers = [row[(name, "")] for name in ("budget_flops", "trials", "steps", "tokens")]
-    shown = ["-" if pd.isna(n) else f"{n:{kind}}" for n, kind in zip(numbers, (".3g", ",", ",", ","), strict=True)]
-    return [row[("model", "")], *shown, *(mean_and_spread(row, name) for name in metrics)]
+def as_text(summary: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of :func:`by_budget` for people; what is not known of a published model is a dash."""
+    metrics = [name for name in HEADLINES if (name, "mean") in summary.columns]
+    names = ["model", *(["variant"] if (summary[("variant", "")] != "").any() else [])]
+    numbers = {"budget_flops": ".3g", "trials": ",", "steps": ",", "tokens": ","}
+    rows = []
+    for _, row in summary.iterrows():
+        found = ((row[(name, "")], kind) for name, kind in numbers.items())
+        shown = ["-" if pd.isna(number) else f"{number:{kind}}" for number, kind in found]
+        rows.append([*(row[(name, "")] for name in names), *shown, *(mean_and_spread(row, one) for one in metrics)])
+    return [*names, "budget", "trials", "steps", "tokens", *(HEADLINES[name] for name in metrics)], rows
 
 
 def mean_and_spread(row: pd.Series, metric: str) -> str:

@@ -8,12 +8,14 @@ from collections.abc import Collection, Mapping
 import metrics
 from metrics import trace
 from orchestrator import requests
+from orchestrator.keep import Keep
 from orchestrator.requests import ANSWERED
-from orchestrator.spec import Keep, Sweep
+from orchestrator.spec import Sweep
 from orchestrator.store import Store
 from trainables import checkpoint
 from trainables.checkpoint import KEPT_TRAINING_STATES, TRAINING_STATE, committed_steps, released_steps
-from trainables.config import PublishedConfig, Trial
+from trainables.config import PublishedConfig, Trial, TrialConfig
+from trainables.schedules import shared_steps
 from trainables.storage import CorruptFileError
 
 AHEAD = 2  # published checkpoints on disk that will go: one is measured while the next is fetched
@@ -64,11 +66,11 @@ def release_measured(
         return []
     folder = store.trial(config.trial_id)
     there = committed_steps(folder)  # before the training states: a state that is written after this protects its own
-    needed = {*in_use, *_to_go_on_from(store, config, there)}
+    needed = {*in_use, *_to_go_on_from(store, config, there), *_shared(config)}
     measured = _measured(store, config, sweep, there)
     if isinstance(config, PublishedConfig):
         measured |= set(given_up)
-    losses = {step: loss for step in measured if (loss := _held_out_loss(store, config, step)) is not None}
+    losses = {step: loss for step in measured if (loss := held_out_loss(store, config, step)) is not None}
     released = []
     for step in releasable(keep, there, end=config.steps, measured=measured, losses=losses, needed=needed):
         have = store.read_measurements(config.trial_id, step)
@@ -88,7 +90,7 @@ def settle(store: Store, config: Trial, sweep: Sweep) -> list[int]:
     for step in released_steps(folder):
         checkpoint.release(folder, step)
     if Keep.parse(sweep.keep).what != "all":
-        checkpoint.drop_training_states(folder)
+        checkpoint.drop_training_states(folder, _shared(config))
     return release_measured(store, config, sweep)
 
 
@@ -100,6 +102,11 @@ def _to_go_on_from(store: Store, config: Trial, there: Collection[int]) -> list[
     return [step for step in states if step in there][-KEPT_TRAINING_STATES:]
 
 
+def _shared(config: Trial) -> tuple[int, ...]:
+    """Steps from which trials of larger budgets go on."""
+    return shared_steps(config.optimization, config.steps) if isinstance(config, TrialConfig) else ()
+
+
 def _measured(store: Store, config: Trial, sweep: Sweep, there: Collection[int]) -> set[int]:
     wanted = (requests.of_checkpoint(config, step, sweep.suite) for step in there)
     answered = (*ANSWERED, "failed") if isinstance(config, PublishedConfig) else ANSWERED
@@ -109,6 +116,8 @@ def _measured(store: Store, config: Trial, sweep: Sweep, there: Collection[int])
     return measured
 
 
-def _held_out_loss(store: Store, config: Trial, step: int) -> float | None:
+def held_out_loss(store: Store, config: Trial, step: int) -> float | None:
+    """As it was measured at a checkpoint, nats per token; None where it was not."""
+    """As it was measured at a checkpoint, nats per token; None where it was not."""
     one = store.read_measurements(config.trial_id, step).get(metrics.registry()[HELD_OUT].key, {"values": []})
     return next((value for name, _, value, _ in one["values"] if name == LOSS), None)

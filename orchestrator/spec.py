@@ -7,11 +7,8 @@ grow, a ``fixed`` field may not change, since results would mix, and a ``free`` 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-import re
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,15 +16,16 @@ import metrics
 from metrics.evaluation import harness
 from metrics.evaluation.harness import COMMON_TASKS, DATA_VARIABLE
 from metrics.evaluation.subject import CPU_BATCH_SIZE, EvaluationSettings
-from trainables import mixture, models, published, typed
+from orchestrator import checks
+from orchestrator.space import corners
+from orchestrator.words import SpecError, assigned
+from trainables import models, published
 from trainables.budget import Budget
 from trainables.config import ModelConfig, Optimization, PublishedConfig, Trial, TrialConfig
 from trainables.corpus import CORPORA, EMBEDDED
 from trainables.models import FROM_SCRATCH, MODELS
 from trainables.published import ALL, LOG
-from trainables.schedules import decay_start, warmup_steps
 from trainables.shards import Columns
-from trainables.stopping import Rule
 from trainables.token_spec import TokenSpec
 from trainables.token_store import HELD_OUT_BLOCKS
 from trainables.tokenizers import AUTO, BPE
@@ -36,35 +34,9 @@ Role = Literal["axis", "fixed", "free"]
 
 
 OF_EVALUATIONS = ("limit", "num_fewshot", "evaluation_batch_size", "evaluator_gpus")  # matter where there are any
-TRAINING_AXES = ("seeds", "budgets")
 OWN_EVALUATIONS = metrics.evaluations()
-CHECKPOINTS_AT_MOST = 100_000  # of a trial; what asks for more was mistyped
-STEPS_AT_MOST = 10**8 - 1  # the names of checkpoints have eight digits
 EVALUATORS_AT_MOST = 10_000  # each is a process
-
-
-class SpecError(ValueError):
-    """A sweep that cannot be: an unknown key, a value of the wrong type, or fields that contradict each other."""
-
-
-@dataclass(frozen=True)
-class Keep:
-    """What of measured checkpoints stays: ``all``, ``weights``, ``log``, of the ``last`` so many, or ``none``."""
-
-    what: str
-    count: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> Keep:
-        """``all``, ``weights``, ``last:3``, ``log`` or ``none``. Raises SpecError."""
-        if text in ("all", "weights", "log", "none"):
-            return cls(text)
-        match = re.fullmatch(r"last:([1-9][0-9]*)", text)
-        if match is None:
-            raise SpecError(
-                f"keep={text}: unknown. Allowed: all, weights, log, none, and last:K for a whole number K >= 1"
-            )
-        return cls("last", int(match[1]))
+PLAIN = "plain"  # the variant that changes nothing
 
 
 @dataclass(frozen=True)
@@ -100,6 +72,9 @@ class Sweep:
     )
     seeds: tuple[int, ...] = _field((0, 1, 2), "axis", "each seeds a trial's initialisation and data order")
     budgets: tuple[Budget, ...] = _field((), "axis", "what a trial may spend: 1e11 (FLOPs), 3e6tokens or 200steps")
+    variants: tuple[str, ...] = _field(
+        (), "axis", f"trials that differ in more: setting=value, several joined by colons, or {PLAIN} for none"
+    )
     metrics: tuple[str, ...] = _field(
         metrics.observed(), "axis", "what checkpoints are measured by, or none: " + ", ".join(metrics.observed())
     )
@@ -139,6 +114,26 @@ class Sweep:
     checkpoint_every: int = _field(
         1000, "fixed", "checkpoints at 0, 1, 2, 4, ... 512, every so many steps, and the end", POSITIVE
     )
+    precision: Literal["float32", "bfloat16"] = _field(
+        "float32", "fixed", "of matrix products in training; weights stay float32"
+    )
+    search: Literal["grid", "random", "tpe", "gp", "asha", "pbt"] = _field(
+        "grid",
+        "fixed",
+        "grid: models x seeds x budgets x variants. Others try candidates from `space`, each on all seeds, by the mean "
+        "of their held-out losses: random, tpe, gp (Optuna's); asha: the best of a budget go on to the next",
+    )
+    space: tuple[str, ...] = _field(
+        (), "fixed", "what a search chooses: learning_rate=1e-4..1e-2log, warmup=0..0.1, batch_size=4/8/16"
+    )
+    search_seed: int = _field(0, "fixed", "seeds what a search chooses", NOT_NEGATIVE)
+    reduction: int = _field(
+        3,
+        "fixed",
+        "asha: one of so many candidates goes on to the next budget",
+        Range(lambda n: n >= 2, "must be >= 2"),
+    )
+    candidates: int = _field(20, "free", "how many a search tries of each model (and budget, but for asha)", POSITIVE)
     early_stop: tuple[str, ...] = _field(
         (),
         "fixed",
@@ -204,21 +199,72 @@ class Sweep:
     )
 
     def __post_init__(self) -> None:
-        _check(self)
+        checks.check(self)
 
     def trials(self) -> tuple[Trial, ...]:
-        """Every trial, by model, budget, then seed. Raises SpecError for a budget that buys no step, and a published
-        checkpoint that there is not."""
+        """Every trial of a grid, by variant, model, budget, then seed. Raises SpecError for a budget that buys no step,
+        a published checkpoint that there is not, and variants that are one."""
+        assert self.search == "grid", "a search chooses its trials as it goes: orchestrator.search.trials()"
         if self.checkpoints:
             return tuple(map(self._published, self.models()))
+        return self._of_grids()
+
+    def bounds(self) -> tuple[Trial, ...]:
+        """The trials of a grid; of a search :meth:`extremes`. Raises as these do."""
+        return self.trials() if self.search == "grid" else self.extremes()
+
+    def extremes(self) -> tuple[TrialConfig, ...]:
+        """Trials with the extremes of all that a search may choose, in all combinations. Raises SpecError."""
+        return self._of_grids()
+
+    def grids(self) -> dict[str, Sweep]:
+        """The sweep of each variant; of a search, of the extremes of all that it may choose. Raises SpecError."""
+        found = {}
+        for words in corners(self.space) if self.search != "grid" else self.variants or (PLAIN,):
+            try:
+                found[words] = self.variant(words)
+            except SpecError as error:
+                raise SpecError(f"{words}: {error}") from error
+        return found
+
+    def candidate(self, model: str, budget: Budget, words: str) -> tuple[TrialConfig, ...]:
+        """The trials of a search's candidate: one for each seed."""
+        one = dataclasses.replace(self.variant(words), model=(model,), budgets=(budget,))
+        return one._grid()
+
+    def variant(self, words: str) -> Sweep:
+        """This sweep with the settings of a variant, as a grid. Raises SpecError."""
+        assignments = [] if words == PLAIN else words.split(":")
+        hints = {name: hint for name, hint in typing.get_type_hints(Sweep).items() if name in checks.OF_VARIANTS}
+        changes = assigned(assignments, hints | {"model": str})
+        if "model" in changes:
+            changes["model"] = (changes["model"],)
+        grid: dict[str, Any] = {"variants": (), "search": "grid", "space": ()}
+        return dataclasses.replace(self, **grid, **changes)
+
+    def _of_grids(self) -> tuple[TrialConfig, ...]:
+        found: dict[str, str] = {}
+        configs: list[TrialConfig] = []
+        for words, grid in self.grids().items():
+            try:
+                trials = grid._grid()
+            except SpecError as error:
+                raise error if words == PLAIN else SpecError(f"{words}: {error}") from error
+            if twice := next((found[one.trial_id] for one in trials if one.trial_id in found), None):
+                raise SpecError(f"variants: {twice} and {words} give the same trials; keep one")
+            found |= {one.trial_id: words for one in trials}
+            configs += trials
+        return tuple(configs)
+
+    def _grid(self) -> tuple[TrialConfig, ...]:
         configs = []
         for model in self.models():
             tokens = self.token_spec(model).fingerprint
             for budget in self.budgets:
                 configs += [self._trial(model, seed, budget, tokens) for seed in self.seeds]
         for config in configs:
-            _check_trial(config)
-        _check_distinct(configs)
+            checks.check_trial(config)
+        checks.check_distinct(configs)
         return tuple(configs)
 
     @property
@@ -250,6 +296,11 @@ class Sweep:
             )
         return found
 
+    def token_specs(self) -> dict[str, TokenSpec]:
+        """Those of all models and variants, by fingerprint. Raises SpecError."""
+        specs = (grid.token_spec(model) for grid in self.grids().values() for model in grid.models())
+        return {spec.fingerprint: spec for spec in specs}
+
     def token_spec(self, model: ModelConfig) -> TokenSpec:
         """The tokens a model of this sweep is trained on. Raises SpecError where corpus or tokenizer is missing."""
         try:
@@ -266,7 +317,7 @@ class Sweep:
 
     def _published(self, model: ModelConfig) -> PublishedConfig:
         try:
-            _check_context(model, self.seq_len)
+            checks.check_context(model, self.seq_len)
             tokens = self.token_spec(model).fingerprint
             return published.find(model, self.checkpoints, tokens=tokens, seq_len=self.seq_len)
         except ValueError as error:
@@ -289,6 +340,7 @@ class Sweep:
             seed=seed,
             checkpoint_every=self.checkpoint_every,
             deterministic=self.deterministic,
+            precision=self.precision,
             early_stop=self.early_stop,
         )
 
@@ -314,149 +366,3 @@ def default_words() -> dict[str, Any]:
     """Every field's default as ``sweep.json`` has it."""
     defaults = ((item.name, item.default) for item in dataclasses.fields(Sweep))
     return {name: list(value) if isinstance(value, tuple) else value for name, value in defaults}
-
-
-def suggest(word: str, allowed: Sequence[str]) -> str:
-    """`` Did you mean ...? Allowed: ...`` for an error message."""
-    near = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
-    return (f" Did you mean {near[0]!r}?" if near else "") + f" Allowed: {', '.join(allowed)}."
-
-
-def _check(sweep: Sweep) -> None:
-    _check_types(sweep)
-    _check_numbers(sweep)
-    _check_axes(sweep)
-    _check_words(sweep)
-    _check_together(sweep)
-
-
-def _check_types(sweep: Sweep) -> None:
-    hints = typing.get_type_hints(Sweep)
-    for item in dataclasses.fields(Sweep):
-        try:  # a search space's list is as good as a tuple
-            object.__setattr__(sweep, item.name, typed.read(hints[item.name], getattr(sweep, item.name), item.name))
-        except typed.FormError as error:
-            raise SpecError(str(error)) from error
-
-
-def _check_numbers(sweep: Sweep) -> None:
-    for item in dataclasses.fields(Sweep):
-        value = getattr(sweep, item.name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise SpecError(f"{item.name}={value}: must be a finite number")
-        allowed: Range | None = item.metadata["allowed"]
-        if allowed is not None and value is not None and not allowed.holds(value):
-            raise SpecError(f"{item.name}={value}: {allowed.said}")
-    for name, seeds in (("seeds", sweep.seeds), ("init_seed", (sweep.init_seed,)), ("data_seed", (sweep.data_seed,))):
-        for seed in seeds:
-            if seed is not None and not 0 <= seed < 2**63:
-                raise SpecError(f"{name}={seed}: must lie between 0 and 2**63 - 1")
-
-
-def _check_axes(sweep: Sweep) -> None:
-    for item in dataclasses.fields(Sweep):
-        values = getattr(sweep, item.name)
-        if isinstance(values, tuple) and len(set(values)) < len(values):
-            raise SpecError(f"{item.name}={','.join(map(str, values))}: a value is given twice")
-    may_be_empty = ("metrics", "evaluations", "checkpoints", *(TRAINING_AXES if sweep.checkpoints else ()))
-    for name in fields_by_role("axis"):
-        values = getattr(sweep, name)
-        if not values and name not in may_be_empty:
-            raise SpecError(f"{name}: needs at least one value")
-        if values and sweep.checkpoints and name in TRAINING_AXES:
-            listed = ",".join(map(str, values))
-            raise SpecError(f"{name}={listed}: published checkpoints have been trained; give {name}=none")
-
-
-def _check_words(sweep: Sweep) -> None:
-    for word in sweep.metrics:
-        if word not in metrics.observed():
-            raise SpecError(f"metrics={word}: unknown.{suggest(word, metrics.observed())}")
-    for word in sweep.model:
-        if not models.is_known(word):
-            raise SpecError(f"model={word}: unknown, no folder, and no Hub id.{suggest(word, tuple(MODELS))}")
-    for name in ("corpus", "tokenizer"):
-        if not getattr(sweep, name).strip():
-            raise SpecError(f"{name}=: is empty; leave it out for {Sweep.__dataclass_fields__[name].default}")
-    try:
-        harness.require_known(name for name in sweep.evaluations if name not in OWN_EVALUATIONS)
-    except ValueError as error:
-        raise SpecError(f"evaluations={','.join(sweep.evaluations)}: {error}") from error
-    try:
-        harness.sources(sweep.evaluation_data)
-    except ValueError as error:
-        raise SpecError(str(error)) from error
-    for name, words, parse in (
-        ("mixture", sweep.mixture, mixture.parse),
-        ("early_stop", sweep.early_stop, _parse_rules),
-    ):
-        try:
-            parse(words)
-        except ValueError as error:
-            raise SpecError(f"{name}={','.join(words)}: {error}") from error
-    if Keep.parse(sweep.keep).what == "none" and not sweep.checkpoints:
-        raise SpecError("keep=none: trained checkpoints cannot be fetched again; give keep=last:1")
-
-
-def _parse_rules(words: Sequence[str]) -> list[Rule]:
-    return [Rule.parse(word) for word in words]
-
-
-def _check_together(sweep: Sweep) -> None:
-    scratch = set(sweep.revision) == {FROM_SCRATCH}
-    for name in ("text_columns", "domain_column"):
-        if sweep.corpus == EMBEDDED and getattr(sweep, name):
-            raise SpecError(f"{name}: corpus={EMBEDDED} has no columns to choose from; leave it out")
-    if sweep.checkpoints and not scratch:
-        listed = ",".join(sweep.revision)
-        raise SpecError(f"revision={listed}: says where training starts; checkpoints= what is measured")
-    if sweep.init_seed is not None and sweep.data_seed is not None and len(sweep.seeds) > 1:
-        raise SpecError("seeds: with init_seed and data_seed both held, all seeds would give the same trial; give one")
-    if sweep.data_seed is not None and len(sweep.seeds) > 1 and not scratch:
-        raise SpecError("seeds: with data_seed held, trials from published weights would all be one; give one seed")
-    if sweep.schedule == "cosine" and sweep.warmup > 1:
-        raise SpecError(f"warmup={sweep.warmup}: a cosine schedule takes a fraction of the steps, from 0 to 1")
-    if sweep.schedule == "wsd" and sweep.warmup != int(sweep.warmup):
-        raise SpecError(f"warmup={sweep.warmup}: a wsd schedule takes a whole number of steps, alike for all budgets")
-    if sweep.batch_size % sweep.workers:
-        raise SpecError(f"batch_size={sweep.batch_size}: must be a multiple of workers={sweep.workers}")
-
-
-def _check_context(model: ModelConfig, seq_len: int) -> None:
-    if seq_len > model.context:
-        raise SpecError(f"seq_len={seq_len}: {model.name} has a context of {model.context} tokens")
-
-
-def _check_trial(config: TrialConfig) -> None:
-    _check_context(config.model, config.seq_len)
-    if config.steps < 1:
-        needed = config.flops(1)
-        raise SpecError(
-            f"budgets={config.budget}: buys no optimizer step of {config.model.name}; one step of "
-            f"batch_size={config.optimization.batch_size} x seq_len={config.seq_len} costs {needed:.3g} FLOPs"
-        )
-    if config.steps // config.checkpoint_every > CHECKPOINTS_AT_MOST:
-        raise SpecError(
-            f"budgets={config.budget}: buys {config.steps:.3g} steps of {config.model.name}, which are more than "
-            f"{CHECKPOINTS_AT_MOST:,} checkpoints; raise checkpoint_every, or give a smaller budget"
-        )
-    if config.steps > STEPS_AT_MOST:
-        raise SpecError(
-            f"budgets={config.budget}: buys {config.steps:.3g} steps of {config.model.name}, which are more than "
-            f"{STEPS_AT_MOST:,}; give a smaller budget"
-        )
-    warmup = warmup_steps(config.optimization, config.steps)
-    room = decay_start(config.optimization, config.steps) if config.optimization.schedule == "wsd" else config.steps
-    if warmup > room:
-        raise SpecError(f"budgets={config.budget}: leaves {room} steps before the decay, fewer than warmup={warmup}")
-
-
-def _check_distinct(configs: Sequence[TrialConfig]) -> None:
-    """Two budgets that buy the same steps would train one trial twice and count it as two seeds."""
-    seen: dict[tuple[str, int, int], Budget] = {}
-    for config in configs:
-        other = seen.setdefault((config.model.name, config.seed, config.steps), config.budget)
-        if other != config.budget:
-            raise SpecError(
-                f"budgets={other},{config.budget}: both buy {config.steps} steps of {config.model.name}; keep one"
-            )

@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, TypeVar
 
 from metrics import diagrams, items, trace
-from orchestrator.spec import OF_EVALUATIONS, SpecError, Sweep, default_words, fields_by_role
+from orchestrator.spec import OF_EVALUATIONS, Sweep, default_words, fields_by_role
+from orchestrator.words import SpecError
 from trainables.checkpoint import CHECKPOINTS, committed_steps, step_name
 from trainables.config import PublishedConfig, Trial, trial_from_json
 from trainables.redaction import redact
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 SWEEP, STATUS, TRIAL, ERROR_LOG, MEASUREMENTS = "sweep.json", "status.json", "trial.json", "error.log", "measurements"
 RESULTS, REPORT, TENSORBOARD, TOKENS = "results.parquet", "report.html", "tensorboard", "tokens"
 TRIALS = "trials"
+RESULTS_HOME = "TOPOSWEEP_RESULTS"  # on clusters, where results go unless a command says otherwise
 FORMAT = 2  # of the store; raise it when an older one can no longer be read
 T = TypeVar("T")
 
@@ -376,7 +378,7 @@ class Store:
 
     def _changed_trials(self, sweep: Sweep) -> list[tuple[str, Any, Any]]:
         """What a setting's words do not show: another tokenizer at the same path, another shape of a model's name."""
-        trials = sweep.trials()
+        trials = sweep.bounds()
         wanted = {config.model.name: config for config in trials}
         there = self.trial_ids()
         ours = {config.trial_id for config in trials}
@@ -390,7 +392,7 @@ class Store:
             if known.trial_id != trial_id:
                 return [("the identity of a trial (the training loop's version)", trial_id, known.trial_id)]
             config = wanted.pop(known.model.name, None)  # one of a model speaks for all
-            if config is not None and (changes := _changes(known, config)):
+            if config is not None and (changes := _changes(known, config, bool(sweep.variants or sweep.space))):
                 return [(f"{name} of {known.model.name}", old, new) for name, old, new in changes]
         return []
 
@@ -401,9 +403,13 @@ def _nearest(root: Folder) -> Path:
     return next(one for one in (path, *path.parents) if one.exists())
 
 
-def _changes(known: Trial, config: Trial) -> list[tuple[str, Any, Any]]:
-    """(field, old, new) where two trials of a model's name differ otherwise than their sweep's axes make them."""
+def _changes(known: Trial, config: Trial, varied: bool) -> list[tuple[str, Any, Any]]:
+    """(field, old, new) where two trials of a model's name differ otherwise than their sweep's axes make them.
+
+    varied: whether the sweep has variants, or chooses settings.
+    """
     own = {"budget", "seed", "init_seed", "data_seed", "revisions", "further_steps"}
+    own |= {"optimization", "seq_len", "precision", "tokens"} if varied else set()
     found = [(n, old, getattr(config, n, None)) for n, old in vars(known).items() if n not in own]
     if isinstance(known, PublishedConfig) and isinstance(config, PublishedConfig):
         now = {one.step: f"{one.name} at {one.commit}" for one in config.revisions if one.commit is not None}

@@ -15,16 +15,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator import retention
+from orchestrator.keep import Keep
+from orchestrator.plan import others
 from orchestrator.requests import prescribed_steps
 from orchestrator.scratch import scratch_folder
-from orchestrator.spec import Keep
 from orchestrator.stop import node_id, watching
 from orchestrator.store import Status, Store
-from trainables import memory
+from trainables import memory, prefix
 from trainables.checkpoint import committed_steps, released_steps, resumable_steps
 from trainables.config import PublishedConfig, Trial, TrialConfig
 from trainables.published import fetch_checkpoints
 from trainables.stopping import StoppedEarlyError, TrainingInterruptedError
+from trainables.storage import Folder
 from trainables.token_store import TokenStore
 
 POLL_S = 0.2
@@ -71,6 +73,7 @@ def run_trial(settings: dict[str, Any]) -> Status:
             if isinstance(config, PublishedConfig):
                 _fetch(config, store, settings)
             else:
+                prefix.take_over(config, store.trial(config.trial_id), _of_stem(config, store))
                 _fit(config, settings)
             status = dataclasses.replace(status, state="done", step=config.steps, reason=None)
         except Exception as error:
@@ -149,6 +152,14 @@ def _is_loss(error: BaseException) -> bool:
     if kinds & {WORKER_DIED, "RayActorError", "DistError"} or isinstance(error, OSError):
         return True
     return isinstance(error, RuntimeError) and LOST_PEER.search(str(error)) is not None
+
+
+def _of_stem(config: TrialConfig, store: Store) -> Iterator[tuple[TrialConfig, Folder]]:
+    """The other trials of the store that begin as this one does."""
+    if config.stem is not None:
+        for other in others(store, [config]):
+            if isinstance(other, TrialConfig) and other.stem == config.stem:
+                yield other, store.trial(other.trial_id)
 
 
 def _fit(config: TrialConfig, settings: dict[str, Any]) -> None:

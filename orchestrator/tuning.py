@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import authentication
 from orchestrator.capacity import capacity
 from orchestrator.plan import PlannedTrial
 from orchestrator.scratch import scratch_folder
-from orchestrator.spec import SpecError, Sweep
+from orchestrator.spec import Sweep
 from orchestrator.store import Status, Store
+from orchestrator.words import SpecError
 from trainables.checkpoint import committed_steps
+
+if TYPE_CHECKING:
+    from orchestrator.feed import Feed
 
 DRIVER_RESOURCE = "trial_driver"  # the driver of a distributed trial waits on it, never on the workers' CPUs
 # Deaths of a trial's process in a run, for each one without progress that is allowed: on machines that come and go a
@@ -21,8 +25,9 @@ DRIVER_RESOURCE = "trial_driver"  # the driver of a distributed trial waits on i
 DEATHS_AT_MOST = 30
 
 
-def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
-    """Run trials through a fresh Tuner (never ``Tuner.restore``) and in the order given."""
+def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial], feed: Feed | None = None) -> None:
+    """Run trials through a fresh Tuner (never ``Tuner.restore``) and in the order given; or those of a search's
+    ``feed``."""
     from ray import tune
 
     authentication.withhold_keys()
@@ -40,8 +45,8 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
     with scratch_folder() as scratch:
         results = tune.Tuner(
             _trainable(resources),
-            param_space={
-                "trial": tune.grid_search([t.trial_id for t in todo]),
+            param_space=({} if feed else {"trial": tune.grid_search([t.trial_id for t in todo])})
+            | {
                 "store": store.uri,
                 "gpu": gpu,
                 "keep": sweep.keep,
@@ -50,6 +55,8 @@ def tune_trials(sweep: Sweep, store: Store, todo: list[PlannedTrial]) -> None:
             },
             tune_config=tune.TuneConfig(
                 reuse_actors=sweep.workers == 1,
+                search_alg=feed,
+                num_samples=-1 if feed else 1,
                 max_concurrent_trials=at_once,
             ),
             run_config=tune.RunConfig(

@@ -99,7 +99,7 @@ def shapes(sweep: Sweep) -> Sweep:
 
 def trials(sweep: Sweep) -> list[Trial]:
     """As many as the sweep has, by their shapes; which revisions a published model has is asked of the Hub."""
-    return [trial for trial in shapes(sweep).trials() for _ in sweep.revision]
+    return [trial for trial in shapes(sweep).bounds() for _ in sweep.revision]
 
 
 def memory(sweeps: Sequence[Sweep]) -> str:

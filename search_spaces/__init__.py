@@ -9,7 +9,8 @@ import reprlib
 import traceback
 from collections.abc import Callable
 
-from orchestrator.spec import SpecError, Sweep, suggest
+from orchestrator.spec import Sweep
+from orchestrator.words import SpecError, suggest
 
 
 def names() -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import search_spaces
 from orchestrator.overrides import override
-from orchestrator.spec import SpecError, Sweep
+from orchestrator.spec import Sweep
+from orchestrator.words import SpecError
 from search_spaces.quickstart import search_space
 from tests.bad import assert_refused, command
 from tests.test_bad_shards import ENDS_TO_END, FOLDERS, SHARDS, TOKENIZERS

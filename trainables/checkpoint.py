@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from trainables import models
@@ -118,16 +118,17 @@ def save(
     optimizer: torch.optim.Optimizer,
     *,
     keep_states: bool = False,
+    shared: Collection[int] = (),
 ) -> None:
     """Commit the training state, then the weights, then drop training states that nothing needs any more.
 
-    keep_states: drop none of a checkpoint.
+    keep_states: drop none of a checkpoint; shared: nor those at these steps.
     """
     (trial / TRAINING_STATE / step_name(step)).commit([(STATE, _state_bytes(optimizer))], step=step)
     save_weights(trial, step, model)
     (trial / INTERIM).delete()
     if not keep_states:
-        drop_training_states(trial)
+        drop_training_states(trial, shared)
 
 
 def save_interim(
@@ -171,9 +172,9 @@ def save_weights(trial: Folder, step: int, model: PreTrainedModel) -> None:
     take_back_release(trial, step)  # made again, it is there until it is released again
 
 
-def drop_training_states(trial: Folder) -> None:
-    """Delete all but the newest."""
-    for old in committed_steps(trial, TRAINING_STATE)[:-KEPT_TRAINING_STATES]:
+def drop_training_states(trial: Folder, shared: Collection[int]) -> None:
+    """Delete all but the newest, and those from which other trials go on."""
+    for old in set(committed_steps(trial, TRAINING_STATE)[:-KEPT_TRAINING_STATES]).difference(shared):
         (trial / TRAINING_STATE / step_name(old)).delete()
 
 

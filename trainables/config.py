@@ -11,6 +11,7 @@ from trainables.budget import Budget, flops_per_token
 from trainables.storage import canonical_json, sha256
 from trainables.typed import read
 
+Precision = Literal["float32", "bfloat16"]
 LOOP_VERSION = 1  # raise it when a change to the training loop changes a trial's bits
 
 
@@ -80,6 +81,7 @@ class TrialConfig:
     seed: int  # the label under which the trial is compared; its effect is in init_seed and data_seed
     checkpoint_every: int
     deterministic: bool = False  # on GPUs, too
+    precision: Precision = "float32"  # of matrix products; weights and AdamW's state are float32 in any case
     early_stop: tuple[str, ...] = ()  # trainables.stopping.Rule
 
     @property
@@ -104,7 +106,7 @@ class TrialConfig:
     def settings(self) -> dict[str, Any]:
         """How it is trained, flat, by the names of a sweep's fields."""
         shape = {"seq_len": self.seq_len, "threads": self.threads, "workers": self.workers}
-        return vars(self.optimization) | shape
+        return vars(self.optimization) | shape | {"precision": self.precision}
 
     @property
     def blocks(self) -> int:
@@ -120,14 +122,23 @@ class TrialConfig:
         return step * self.tokens_per_step * self.flops_per_token
 
     @property
+    def stem(self) -> str | None:
+        """Alike for trials that are the same up to the decay of the first of them; None where budgets share nothing."""
+        if self.optimization.schedule != "wsd":
+            return None
+        optimization = dataclasses.replace(self.optimization, decay=0, min_lr_ratio=0)
+        return dataclasses.replace(self, budget=Budget(1), optimization=optimization).trial_id
+
+    @property
     def trial_id(self) -> str:
         """A readable slug and a hash of every field that changes the trial's numbers."""
         identity = dataclasses.asdict(self) | {"loop_version": LOOP_VERSION}
         del identity["checkpoint_every"], identity["seed"], identity["model"]["source"], identity["early_stop"]
-        if not self.deterministic:  # as before there was a choice
-            del identity["deterministic"]
+        for name, before in (("deterministic", False), ("precision", "float32")):  # as before there was a choice
+            if identity[name] == before:
+                del identity[name]
         seeds = f"s{self.init_seed}" if self.init_seed == self.data_seed else f"i{self.init_seed}d{self.data_seed}"
-        return f"{_slug(self.model.name)}-{self.budget}-{seeds}-{sha256(canonical_json(identity))[:8]}"
+        return f"{slug(self.model.name)}-{self.budget}-{seeds}-{sha256(canonical_json(identity))[:8]}"
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -217,7 +228,7 @@ class PublishedConfig:
         """As a trained trial's; its revisions are not part of it, so that further ones extend it."""
         identity = dataclasses.asdict(self)
         del identity["revisions"], identity["further_steps"], identity["seed"], identity["family"]
-        return f"{_slug(self.model.name)}-published-{sha256(canonical_json(identity))[:8]}"
+        return f"{slug(self.model.name)}-published-{sha256(canonical_json(identity))[:8]}"
 
     def with_revisions_of(self, other: PublishedConfig) -> PublishedConfig:
         """This trial with the other's revisions, too; where both have a step, the other's if it is there."""
@@ -247,5 +258,6 @@ def trial_from_json(data: dict[str, Any]) -> Trial:
     return PublishedConfig.from_json(data) if "revisions" in data else TrialConfig.from_json(data)
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w.@-]+", "-", name)  # a folder or a revision may hold what a path must not
+def slug(name: str) -> str:
+    """A name as a part of a path: a folder or a revision may hold what a path must not."""
+    return re.sub(r"[^\w.@-]+", "-", name)

@@ -109,7 +109,10 @@ def olmo(
 MODELS = {
     config.name: config
     for config in (
+        gpt_neox("neox-100k", 3, 32, 2, 1024, 128, 3e-3),  # the quickstart's, of other widths
         gpt_neox("neox-280k", 3, 64, 4, 1024, 128, 3e-3),  # the quickstart's: seconds a trial on one core
+        gpt_neox("neox-530k", 3, 96, 6, 1024, 128, 3e-3),
+        gpt_neox("neox-860k", 3, 128, 8, 1024, 128, 3e-3),
         gpt_neox("pythia-14m", 6, 128, 4, 50304, 2048, 1e-3, "EleutherAI/pythia-14m"),
         gpt_neox("pythia-31m", 6, 256, 8, 50304, 2048, 1e-3, "EleutherAI/pythia-31m"),
         gpt_neox("pythia-70m", 6, 512, 8, 50304, 2048, 1e-3, "EleutherAI/pythia-70m"),

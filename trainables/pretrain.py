@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from trainables import checkpoint, models
 from trainables.config import TrialConfig
-from trainables.schedules import checkpoint_steps, learning_rate
+from trainables.schedules import checkpoint_steps, learning_rate, shared_steps
 from trainables.step_log import StepLog, TrainingDivergedError
 from trainables.stopping import StoppedEarlyError, TrainingInterruptedError, broken
 from trainables.storage import Folder
@@ -37,11 +37,12 @@ class _Records:
     optimizer: torch.optim.Optimizer
     log: StepLog
     keep_states: bool
+    shared: tuple[int, ...]
 
     def checkpoint(self, step: int) -> None:
         self.log.flush()
         _require_finite(self.model, step)
-        checkpoint.save(self.trial, step, self.model, self.optimizer, keep_states=self.keep_states)
+        checkpoint.save(self.trial, step, self.model, self.optimizer, keep_states=self.keep_states, shared=self.shared)
 
     def interim(self, step: int, recent: torch.Tensor) -> None:
         self.log.flush()
@@ -95,7 +96,8 @@ def _train(config: TrialConfig, trial: Folder, tokens: TokenStore, keep_states: 
     records = None
     if rank == 0:
         log = StepLog(trial, start or 0, config.tokens_per_step)
-        records = _Records(trial, model, optimizer, log, keep_states)
+        shared = shared_steps(config.optimization, config.steps)
+        records = _Records(trial, model, optimizer, log, keep_states, shared)
     if start is None and records:
         records.checkpoint(0)
     for step in range(start or 0, config.steps):
@@ -178,7 +180,8 @@ def _step(
     """One optimizer step; mean loss (nats per token) and gradient norm before clipping, left on the device."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-    logits_BTV = model(input_ids=block_BT[:, :-1]).logits
+    with torch.autocast(block_BT.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        logits_BTV = model(input_ids=block_BT[:, :-1]).logits
     loss = F.cross_entropy(logits_BTV.flatten(0, 1).float(), block_BT[:, 1:].flatten())
     loss.backward()  # type: ignore[no-untyped-call]
     grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimization.grad_clip)

@@ -21,6 +21,11 @@ def decay_start(optimization: Optimization, total: int) -> int:
     return total - _share(optimization.decay, total)
 
 
+def shared_steps(optimization: Optimization, total: int) -> tuple[int, ...]:
+    """Steps at which trials of other budgets are in the same state: until a WSD schedule's decay begins."""
+    return (decay_start(optimization, total),) if optimization.schedule == "wsd" else ()
+
+
 def _share(fraction: float, total: int) -> int:
     """``fraction`` of ``total`` steps, rounded up; 0.07 of 100 is 7, though 0.07 * 100 is a little more."""
     return math.ceil(round(fraction * total, 6))

@@ -10,7 +10,7 @@ import pytest
 import sweep
 from cluster import check
 from cluster.problem import SET_ME
-from orchestrator.spec import SpecError
+from orchestrator.words import SpecError
 from tests.cluster.templates import FOLDER, TEMPLATES, filled
 
 

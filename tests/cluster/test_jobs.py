@@ -16,7 +16,7 @@ import ray
 import sweep
 from cluster import jobs
 from orchestrator import authentication
-from orchestrator.spec import SpecError
+from orchestrator.words import SpecError
 from tests.conftest import SMALL
 
 

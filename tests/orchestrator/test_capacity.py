@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.capacity import MOST, awaited, capacity
-from orchestrator.spec import SpecError
+from orchestrator.words import SpecError
 
 
 def test_without_an_autoscaler_it_is_what_is_there(ray_session: None, monkeypatch: pytest.MonkeyPatch) -> None:

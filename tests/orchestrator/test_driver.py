@@ -1,5 +1,6 @@
 """The real thing: Tune, Train, the pool, in one shared Ray."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 import sweep
 from metrics.topology.trajectory import weight_trajectory_dimension
 from orchestrator.plan import standing
-from orchestrator.spec import SpecError
 from orchestrator.store import Store
+from orchestrator.words import SpecError
 from trainables.checkpoint import TRAINING_STATE, committed_steps, load_weights, released_steps
 
 # One evaluator, not one per core: each is a process that takes 6 s of a core to start.
@@ -23,7 +24,7 @@ FINISHED = [
 
 
 def run(store: Path, *settings: str) -> int:
-    given = TINY | dict(setting.split("=") for setting in settings)
+    given = TINY | dict(setting.split("=", 1) for setting in settings)
     return sweep.main(["run", "quickstart", "--store", str(store), *(f"{key}={value}" for key, value in given.items())])
 
 
@@ -243,3 +244,29 @@ def test_a_rule_of_the_sweep_ends_a_trial_early_and_what_there_is_of_it_is_its_r
     assert "nothing to do" in capsys.readouterr().out
     assert run(prepared, *rules[:2], rules[3]) == 2  # what is not stopped by then would mix with what is
     assert "early_stop was ['100@1', '0.1@8'], is now []" in capsys.readouterr().err
+
+
+def candidates(store: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((store / "search").rglob("candidate-*.json"))]
+
+
+def test_a_search_by_asha_climbs_from_its_own_checkpoints_and_a_longer_one_goes_on(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["search=asha", "schedule=wsd", "warmup=1", "reduction=2", "budgets=6steps,12steps", "seeds=0"]
+    settings += ["space=learning_rate=1e-4..1e-1log", "candidates=2"]
+    assert run(prepared, *settings) == 0
+    first = candidates(prepared)
+    assert sorted(one["rung"] for one in first) == [0, 1]
+    (record,) = prepared.glob("trials/*/prefix.json")
+    known = json.loads(record.read_text())
+    assert (known["step"], "-12steps-" in str(record), "-6steps-" in known["trial"]) == (5, True, True)
+    assert "best of 1 (of 2 candidates)" in capsys.readouterr().out
+    assert run(prepared, *settings) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert run(prepared, *settings[:-1], "candidates=3") == 0
+    assert [one["variant"] for one in candidates(prepared)[:2]] == [one["variant"] for one in first]
+    assert len(candidates(prepared)) == 3
+    table = pd.read_parquet(prepared / "results.parquet")
+    assert table.groupby("variant")["trial"].nunique().tolist().count(1) >= 1
+    assert table["variant"].nunique() == 3

@@ -11,7 +11,7 @@ import ray
 from orchestrator import authentication
 from orchestrator.alarm import Alarm
 from orchestrator.engine import ray_running
-from orchestrator.spec import SpecError
+from orchestrator.words import SpecError
 
 
 def join(address: str) -> None:

@@ -11,8 +11,9 @@ import ray
 from orchestrator.evaluators import EvaluatorPool, Measured, failed_lines, gpu_places, pool_size
 from orchestrator.overrides import override
 from orchestrator.requests import Request, missing
-from orchestrator.spec import SpecError, Sweep
+from orchestrator.spec import Sweep
 from orchestrator.store import Store
+from orchestrator.words import SpecError
 from search_spaces import find
 from trainables.checkpoint import committed_steps
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import typing
-
 import pytest
 
-from orchestrator.overrides import override, type_name
-from orchestrator.spec import SpecError, Sweep
+from orchestrator.overrides import override
+from orchestrator.words import SpecError
 from search_spaces.quickstart import search_space
 from trainables.budget import Budget
 
@@ -55,11 +53,3 @@ def test_what_cannot_be_read_is_named(text: str, said: str) -> None:
     with pytest.raises(SpecError) as error:
         override(BASE, [text])
     assert said in str(error.value)
-
-
-def test_types_are_named_as_users_write_them() -> None:
-    hints = typing.get_type_hints(Sweep)
-    assert type_name(hints["seeds"]) == "int,..."
-    assert type_name(hints["limit"]) == "int|none"
-    assert type_name(hints["schedule"]) == "cosine|wsd"
-    assert type_name(hints["log_samples"]) == "bool"

@@ -9,8 +9,8 @@ import pytest
 import ray
 
 from orchestrator import probe
-from orchestrator.spec import SpecError
 from orchestrator.store import Store
+from orchestrator.words import SpecError
 
 
 @pytest.fixture

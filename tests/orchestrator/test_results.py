@@ -12,7 +12,19 @@ from trainables.checkpoint import committed_steps
 
 PAIRS = ("linear_cka", "representation_topology_divergence")
 CONTRACT = [
-    *("trial", "model", "seed", "init_seed", "data_seed", "budget_flops", "step", "tokens", "flops"),
+    *(
+        "trial",
+        "model",
+        "n_params",
+        "variant",
+        "seed",
+        "init_seed",
+        "data_seed",
+        "budget_flops",
+        "step",
+        "tokens",
+        "flops",
+    ),
     *("metric", "layer", "value", "status", "reason", "metric_version", "seconds", "other_trial", "other_step"),
     *("revision", "fault"),
 ]

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from orchestrator import retention
 from orchestrator.evaluators import unmeasured
+from orchestrator.keep import Keep
 from orchestrator.overrides import override
 from orchestrator.plan import plan
 from orchestrator.retention import kept, releasable
-from orchestrator.spec import Keep, Sweep
+from orchestrator.spec import Sweep
 from orchestrator.store import Status, Store
 from trainables.checkpoint import CHECKPOINTS, TRAINING_STATE, committed_steps, read_release, released_steps, step_name
 from trainables.config import PublishedConfig, TrialConfig

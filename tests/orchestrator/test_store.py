@@ -4,8 +4,9 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from orchestrator.overrides import override
-from orchestrator.spec import SpecError, Sweep
+from orchestrator.spec import Sweep
 from orchestrator.store import Status, Store
+from orchestrator.words import SpecError
 from trainables.budget import Budget
 from trainables.storage import CorruptFileError
 

@@ -4,9 +4,9 @@ import pytest
 
 import search_spaces
 from orchestrator.overrides import override
-from orchestrator.spec import SpecError
 from orchestrator.store import ERROR_LOG, Status, Store
 from orchestrator.tuning import _record_death, _require_room
+from orchestrator.words import SpecError
 
 
 @pytest.mark.parametrize(

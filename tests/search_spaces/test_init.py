@@ -5,7 +5,7 @@ import pytest
 import search_spaces
 import sweep
 from orchestrator.overrides import override
-from orchestrator.spec import SpecError
+from orchestrator.words import SpecError
 from trainables import published
 
 

@@ -82,7 +82,7 @@ def test_every_training_state_is_kept_where_that_is_asked_for(tiny_model: ModelC
     for step in (0, 5, 10, 100):
         checkpoint.save(trial, step, *pair, keep_states=True)
     assert committed_steps(trial, TRAINING_STATE) == [0, 5, 10, 100]
-    checkpoint.drop_training_states(trial)
+    checkpoint.drop_training_states(trial, ())
     assert committed_steps(trial, TRAINING_STATE) == [10, 100]
 
 

@@ -31,7 +31,8 @@ def _changed(config: TrialConfig, path: str) -> TrialConfig:
     *folders, name = path.split(".")
     for folder in folders:
         place = place[folder]
-    other = {"unit": "tokens", "schedule": "wsd", "deterministic": True, "early_stop": ["7@100"]}
+    other = {"unit": "tokens", "schedule": "wsd", "deterministic": True, "precision": "bfloat16"}
+    other |= {"early_stop": ["7@100"]}
     old = place[name]
     if isinstance(old, dict):
         place[name] = old | {"attention_bias": False}
