@@ -224,8 +224,14 @@ class Sweep:
             try:
                 found[words] = self.variant(words)
             except SpecError as error:
-                raise SpecError(f"{words}: {error}") from error
+                raise self._of_words(words, error) from error
         return found
+
+    def _of_words(self, words: str, error: SpecError) -> SpecError:
+        """An error with the variant that it is of, where there are several."""
+        if words == PLAIN:
+            return error
+        return SpecError(f"variants={words}: {error}" if self.variants else f"space: {words}: {error}")
 
     def candidate(self, model: str, budget: Budget, words: str) -> tuple[TrialConfig, ...]:
         """The trials of a search's candidate: one for each seed."""
@@ -249,7 +255,7 @@ class Sweep:
             try:
                 trials = grid._grid()
             except SpecError as error:
-                raise error if words == PLAIN else SpecError(f"{words}: {error}") from error
+                raise self._of_words(words, error) from error
             if twice := next((found[one.trial_id] for one in trials if one.trial_id in found), None):
                 raise SpecError(f"variants: {twice} and {words} give the same trials; keep one")
             found |= {one.trial_id: words for one in trials}

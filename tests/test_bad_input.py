@@ -30,10 +30,31 @@ POSITIVE, ALLOWED, EMPTY, TWICE = "must be positive", "Allowed: ", "needs at lea
 BUDGET, HUGE = "write for example 1e11 (FLOPs), 3e6tokens or 200steps", "less than 2**63"
 # by field: values, and what is said of them beside the field
 OVERRIDES: dict[str, list[tuple[str, str]]] = {
+    "variants": [
+        ("", "needs at least one value"),
+        ("bold", "variants=bold: 'bold' is not an override"),
+        ("seeds=1", "no such setting"),
+        ("batch_size=x", "not a whole number"),
+        ("batch_size=4:batch_size=8", "given twice"),
+        ("plain,plain", "a value is given twice"),
+        ("plain,batch_size=8", "give the same trials"),
+        ("learning_rate=-1", "must be positive"),
+        ("model=neox-28k", "Did you mean 'neox-280k'"),
+    ],
+    "precision": [("float16", "Allowed: float32, bfloat16")],
+    "search": [
+        ("bayes", "Allowed: grid, random, tpe, gp, asha, pbt"),
+        ("tpe", "needs something to choose"),
+        ("pbt", "search=asha has the best go on from their own"),
+    ],
+    "space": [("learning_rate=1..2", "a grid chooses nothing"), ("", "needs at least one value")],
+    "search_seed": [("-1", "must not be negative"), ("x", "not a whole number")],
+    "reduction": [("1", "must be >= 2")],
+    "candidates": [("0", "must be positive"), ("1.5", "not a whole number")],
     "model": [
         ("", EMPTY),
         ("none", EMPTY),
-        ("neox", "Did you mean 'neox-280k'"),
+        ("neox-28k", "Did you mean 'neox-280k'"),
         ("neox-280k,neox-280k", TWICE),
         ("a/b/c", "no Hub id"),
         ("/nowhere", "no folder"),
@@ -431,7 +452,7 @@ def test_any_value_makes_a_sweep_or_is_refused_by_its_field(key: str, value: str
     trials: tuple[Trial, ...] = ()
     refused = None
     try:
-        trials = override(search_space(), [f"{key}={value}"]).trials()
+        trials = override(search_space(), [f"{key}={value}"]).bounds()
     except SpecError as error:
         refused = str(error)
     if refused is None:
