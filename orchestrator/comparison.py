@@ -57,10 +57,10 @@ class Section:
 
 
 def compare(final: pd.DataFrame, beside: Beside) -> pd.DataFrame:
-    """Each model and budget with each of the other store's models: a row per headline metric that both have.
+    """Each model, variant and budget with each of the other store's models: a row per headline metric that both have.
 
-    final: from :func:`orchestrator.results.at_budget`. Columns: model, budget_flops, metric, at (tokens or FLOPs),
-    mean, std over seeds, other, other_step, other_at, other_value. The other's checkpoint is the nearest on a
+    final: from :func:`orchestrator.results.at_budget`. Columns: model (and variant), budget_flops, metric, at (tokens
+    or FLOPs), mean, std over seeds, other, other_step, other_at, other_value. The other's checkpoint is the nearest on a
     logarithmic axis of those without a fault, the mean over its seeds; where none is within a factor of ``NEAR``, its
     value is missing.
     """
@@ -69,17 +69,17 @@ def compare(final: pd.DataFrame, beside: Beside) -> pd.DataFrame:
     sound = beside.trajectories[beside.trajectories["fault"].isna() & (theirs_at > 0)]
     placed = final[ours_at > 0]
     for metric in (name for name in HEADLINES if _version(placed, name) == _version(sound, name) is not None):
-        ours = placed[placed["metric"] == metric].groupby(["model", "budget_flops"], dropna=False)
+        ours = placed[placed["metric"] == metric].groupby(["model", "variant", "budget_flops"], dropna=False)
         theirs = sound[sound["metric"] == metric].groupby(["model", "step"])
         steps = theirs.agg(at=(beside.by, "first"), value=("value", "mean")).dropna().reset_index()
-        for (model, budget), group in ours:
+        for (model, variant, budget), group in ours:
             for other, points in steps.groupby("model"):
                 at = float(group[beside.by].max())
                 nearest = points.loc[np.log(points["at"].astype(float) / at).abs().idxmin()]
                 near = max(nearest["at"] / at, at / nearest["at"]) <= NEAR
                 rows.append(
                     {
-                        "model": model,
+                        "model": f"{model} {variant}".strip(),
                         "budget_flops": budget,
                         "metric": metric,
                         "at": at,

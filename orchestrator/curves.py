@@ -46,16 +46,17 @@ def figures(measured: pd.DataFrame, final: pd.DataFrame) -> list[Figure]:
                 columns=1,
             )
         ]
-    present = [metric for metric in LAYERED if (measured["metric"] == metric).any()]
+    alike = measured[measured["variant"] == final["variant"].iloc[0]]  # a spread is over seeds alone
+    present = [metric for metric in LAYERED if (alike["metric"] == metric).any()]
     if present:
         figures += [
             figure(
                 "Topology against compute, by layer",
-                "First model, at the end of each budget: mean and standard deviation over seeds. Layer 0: embeddings.",
-                lambda axes: _draw_all_layers(axes, measured, final, present, _draw_layers),
+                "First model and variant, at the end of each budget: mean and spread over seeds. Layer 0: embeddings.",
+                lambda axes: _draw_all_layers(axes, alike, final, present, _draw_layers),
                 columns=len(present),
             ),
-            _step_by_layer("Trials of the largest budget of the first model", measured, final, present),
+            _step_by_layer("Trials of the largest budget of the first model", alike, final, present),
         ]
     return figures
 

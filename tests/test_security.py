@@ -30,7 +30,11 @@ from metrics.evaluation import local_data
 from metrics.evaluation.intrinsic_dimension import Mrpc
 from metrics.evaluation.subject import EvaluationSettings, Subject
 from metrics.measure import Checkpoint, Measurer
-from orchestrator import trials
+from orchestrator import load_results, search, trials
+from orchestrator.overrides import override
+from orchestrator.search import Search
+from orchestrator.store import Store
+from search_spaces import find
 from tests import hub as stand_in
 from tests.hub import Hub
 from tests.hub_content import tiny_model
@@ -210,7 +214,15 @@ def looked_at(world: World) -> None:
     assert verify_downloads.main(asked) == 0
 
 
-WALK = (measured, resumed, told, fetched, streamed, looked_at)
+def searched(world: World) -> None:
+    load_results(world.store.uri)
+    settings = [*SETTINGS, f"corpus={world.folder / 'corpus'}", "search=random", "space=learning_rate=1e-4..1e-2log"]
+    wanted, store = override(find("quickstart")(), settings), Store.open(str(world.folder / "searched"))
+    Search(wanted, store).next()
+    assert search.trials(wanted, store)
+
+
+WALK = (measured, resumed, told, fetched, streamed, looked_at, searched)
 
 
 def test_every_load_path_of_ours_is_walked_and_nothing_is_unpickled(world: World) -> None:

@@ -120,7 +120,10 @@ def test_help_is_everywhere(command: list[str], capsys: pytest.CaptureFixture[st
 def test_spaces_lists_each_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep.main(["spaces"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["public_checkpoints", "pythia_budgets", "quickstart"]
+    assert [line.split()[0] for line in lines] == [
+        *("asha_budgets", "isoflop", "optuna_learning_rate", "public_checkpoints", "pythia_budgets", "quickstart"),
+        "resource_limits",
+    ]
 
 
 def test_mixing_is_refused_with_both_values(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,7 @@ COLUMNS = [
 
 
 def rows(*values: tuple[object, ...]) -> pd.DataFrame:
-    return pd.DataFrame(values, columns=COLUMNS)
+    return pd.DataFrame(values, columns=COLUMNS).assign(variant="")
 
 
 PUBLIC = rows(
@@ -133,3 +133,9 @@ def test_probe_sets_that_differ_are_said(store_copy: Path, capsys: pytest.Captur
 def test_another_store_that_is_none_is_said(store_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep.main(["report", str(store_copy), "--beside", str(store_copy.parent / "nowhere")]) == 2
     assert "not a store" in capsys.readouterr().err
+
+
+def test_variants_are_compared_each_by_itself() -> None:
+    table = pd.concat([final(100.0, 1e6, 4.0), final(100.0, 1e6, 8.0).assign(variant="batch_size=4")])
+    compared = comparison.compare(table, Beside("public", PUBLIC, "tokens", ""))
+    assert list(zip(compared["model"], compared["mean"], strict=True)) == [("ours", 4.0), ("ours batch_size=4", 8.0)]
