@@ -60,8 +60,8 @@ def compare(final: pd.DataFrame, beside: Beside) -> pd.DataFrame:
     """Each model, variant and budget with each of the other store's models: a row per headline metric that both have.
 
     final: from :func:`orchestrator.results.at_budget`. Columns: model (and variant), budget_flops, metric, at (tokens
-    or FLOPs), mean, std over seeds, other, other_step, other_at, other_value. The other's checkpoint is the nearest on a
-    logarithmic axis of those without a fault, the mean over its seeds; where none is within a factor of ``NEAR``, its
+    or FLOPs), mean, std over seeds, other, other_step, other_at, other_value. The other's checkpoint is the nearest on
+    a logarithmic axis of those without a fault, the mean over its seeds; where none is within a factor of ``NEAR``, its
     value is missing.
     """
     rows = []

@@ -44,14 +44,19 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Study:
-    """What is searched by itself: a model, and its budgets from the first rung to the last."""
+    """What is searched by itself: a model, and its budgets from the first rung to the last.
+
+    model, revision: in the sweep's words; label: the model's name.
+    """
 
     model: str
+    revision: str
+    label: str
     budgets: tuple[Budget, ...]
 
     @property
     def name(self) -> str:
-        return "-".join([slug(self.model), *(str(budget) for budget in self.budgets)])
+        return "-".join([slug(self.label), *(str(budget) for budget in self.budgets)])
 
 
 @dataclass
@@ -93,7 +98,7 @@ class Search:
                 number = min(scored[-1], key=lambda one: (scored[-1][one], one))
                 budget = study.budgets[len(scored) - 1]
                 loss = f"{scored[-1][number]:.4g}, mean of {len(self.sweep.seeds)} seeds"
-                place = f"{study.model} at {budget}: best of {len(scored[-1])} (of {len(found)} candidates)"
+                place = f"{study.label} at {budget}: best of {len(scored[-1])} (of {len(found)} candidates)"
                 yield f"{place} is {found[number].variant}: held-out loss {loss}"
 
     def forecast(self) -> str:
@@ -111,7 +116,7 @@ class Search:
             count = self.sweep.candidates
             for rung, budget in enumerate(study.budgets):
                 sent = sum(one.rung >= rung for one in found)
-                flops += max(0, count - sent) * len(self.sweep.seeds) * largest[study.model, str(budget)]
+                flops += max(0, count - sent) * len(self.sweep.seeds) * largest[study.label, str(budget)]
                 count //= self.sweep.reduction
         return flops
 
@@ -152,7 +157,7 @@ class Search:
         return held_out_loss(self.store, config, status.step)
 
     def _configs(self, study: Study, candidate: Candidate, rung: int) -> tuple[TrialConfig, ...]:
-        return self.sweep.candidate(study.model, study.budgets[rung], candidate.variant)
+        return self.sweep.candidate(study.model, study.revision, study.budgets[rung], candidate.variant)
 
     def _send(self, study: Study, found: list[Candidate], one: Candidate) -> tuple[TrialConfig, ...]:
         """Recorded first: what is killed now is found again, and nothing is tried twice."""
@@ -190,10 +195,11 @@ def trials(sweep: Sweep, store: Store) -> tuple[Trial, ...]:
 
 
 def studies(sweep: Sweep) -> tuple[Study, ...]:
-    models = [model.name for model in sweep.models()]
-    if sweep.search == "asha":
-        return tuple(Study(model, sweep.budgets) for model in models)
-    return tuple(Study(model, (budget,)) for model in models for budget in sweep.budgets)
+    """By model and, but for ``asha``, by budget."""
+    words = itertools.product(sweep.model, sweep.revision)
+    models = [(*one, model.name) for one, model in zip(words, sweep.models(), strict=True)]
+    ladders = [sweep.budgets] if sweep.search == "asha" else [(budget,) for budget in sweep.budgets]
+    return tuple(Study(*model, ladder) for model in models for ladder in ladders)
 
 
 def choose(dimensions: Sequence[Dimension], past: Sequence[tuple[str, float | None]], search: str, seed: int) -> str:

@@ -67,6 +67,8 @@ def parse(texts: Sequence[str]) -> tuple[Dimension, ...]:
 
 def _parse(text: str) -> Dimension:
     name, equals, values = text.partition("=")
+    if name == "model":
+        raise SpecError(f"space={text}: each model is searched by itself; give them by model=")
     found = RANGE.fullmatch(values)
     if found:
         low, high, log = float(found[1]), float(found[2]), bool(found[3])

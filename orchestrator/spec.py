@@ -233,9 +233,9 @@ class Sweep:
             return error
         return SpecError(f"variants={words}: {error}" if self.variants else f"space: {words}: {error}")
 
-    def candidate(self, model: str, budget: Budget, words: str) -> tuple[TrialConfig, ...]:
+    def candidate(self, model: str, revision: str, budget: Budget, words: str) -> tuple[TrialConfig, ...]:
         """The trials of a search's candidate: one for each seed."""
-        one = dataclasses.replace(self.variant(words), model=(model,), budgets=(budget,))
+        one = dataclasses.replace(self.variant(words), model=(model,), revision=(revision,), budgets=(budget,))
         return one._grid()
 
     def variant(self, words: str) -> Sweep:

@@ -33,6 +33,7 @@ def test_ranges_lists_and_logarithms() -> None:
         ("warmup=0..1log", "begins above 0"),
         ("batch_size=1.5..4", "whole number"),
         ("seq_len=32..64", "list them"),
+        ("model=neox-100k/neox-280k", "searched by itself"),
     ],
 )
 def test_what_is_no_space_is_refused(text: str, said: str) -> None:
