@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ LEFT_HERE = ("/.git", "/.ci", "/results", "/tests", "/benchmarks", "/docs")  # a
 PYTHON = "python"  # the cluster's
 LOCAL = "http://127.0.0.1:8265"  # the near end of the tunnel of `ray dashboard`
 CLIENT_S = 60.0  # Ray Client itself gives up after 30
+AGENT_S, AGENT_POLL_S = 120.0, 1.0  # for a head that has just started to take a job
+NO_AGENT = "No available agent"  # Ray's answer until then
 STOP_WAIT_S = 90  # that a stopped job may take to save its trials, before it is killed; Ray allows 3
 
 
@@ -50,9 +53,9 @@ def run(command: str, space: str, overrides: Sequence[str], store: str | None, a
         )
     line = entrypoint(command, space, overrides, store)
     client = _client(address)
-    job = next((one.submission_id for one in client.list_jobs() if _is_running(one) and one.entrypoint == line), None)
+    job = _running(client, line)
     if job is None:
-        job = client.submit_job(entrypoint=line, runtime_env=_environment(), metadata={"program": "toposweep"})
+        job = _submit(client, line)
     else:
         print(f"this runs already, as job {job}")
     print(
@@ -127,8 +130,34 @@ def _dashboard_of(address: str) -> str:
     return said.stdout.split()[-1]
 
 
+def _running(client: Any, line: str) -> str | None:
+    """The job that runs this command line already. Raises OSError where the cluster does not say."""
+    try:
+        known = client.list_jobs()
+    except RuntimeError as error:
+        raise OSError(f"the cluster does not list its jobs ({_first_line(error)}); nothing was sent") from error
+    return next((one.submission_id for one in known if _is_running(one) and one.entrypoint == line), None)
+
+
 def _is_running(job: Any) -> bool:
     return job.submission_id is not None and not job.status.is_terminal()
+
+
+def _submit(client: Any, line: str) -> str:
+    """Send the job; its id. The process that takes jobs on the head starts after the dashboard answers, later still on
+    a busy machine, and Ray itself waits 10 s for it. Raises OSError where the cluster takes none."""
+    environment, until = _environment(), time.monotonic() + AGENT_S
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=line, runtime_env=environment, metadata={"program": "toposweep"}))
+        except RuntimeError as error:
+            if NO_AGENT not in str(error) or time.monotonic() > until:
+                raise OSError(f"the cluster did not take the job ({_first_line(error)}); nothing was sent") from error
+            time.sleep(AGENT_POLL_S)
+
+
+def _first_line(error: RuntimeError) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _environment() -> dict[str, Any]:

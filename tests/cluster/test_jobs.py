@@ -76,6 +76,58 @@ def test_a_lost_connection_is_not_the_end_of_the_job(
     assert "job raysubmit_1 goes on, the same command shows it again" in said.err
 
 
+class BusyClient(CutOffClient):
+    """Of a cluster that gives these answers to what is submitted, the last one for ever."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers, self.asked = list(answers), 0
+
+    def submit_job(self, **_: Any) -> str:
+        self.asked += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer.startswith("raysubmit"):
+            return answer
+        raise RuntimeError(f"Request failed with status code 500: {answer}.\nTraceback")
+
+
+NOT_YET = f"{jobs.NO_AGENT} to submit job, please try again later."
+
+
+@pytest.mark.parametrize(
+    ("answers", "patience_s", "asked", "said"),
+    [
+        ((NOT_YET, NOT_YET, "raysubmit_1"), 60.0, 3, "job raysubmit_1 goes on"),
+        ((NOT_YET,), -1.0, 1, "did not take the job (Request failed with status code 500: No available agent"),
+        (("working_dir is too large",), 60.0, 1, "did not take the job (Request failed with status code 500: working"),
+    ],
+)
+def test_a_head_that_takes_no_job_yet_is_waited_for_and_one_that_never_does_is_named(
+    answers: tuple[str, ...],
+    patience_s: float,
+    asked: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client = BusyClient(*answers)
+    monkeypatch.setattr(jobs, "_client", lambda address: client)
+    monkeypatch.setattr(jobs, "AGENT_S", patience_s)
+    monkeypatch.setattr(jobs, "AGENT_POLL_S", 0.0)
+    assert sweep.main(["run", "quickstart", "--address", "job", "--store", "/x"]) == 1
+    assert (client.asked, said in capsys.readouterr().err) == (asked, True)
+
+
+def test_a_cluster_that_does_not_list_its_jobs_is_sent_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = BusyClient("raysubmit_1")
+    monkeypatch.setattr(client, "list_jobs", lambda: (_ for _ in ()).throw(RuntimeError("status code 500: x")))
+    monkeypatch.setattr(jobs, "_client", lambda address: client)
+    assert sweep.main(["run", "quickstart", "--address", "job", "--store", "/x"]) == 1
+    assert "does not list its jobs (status code 500: x); nothing was sent" in capsys.readouterr().err
+    assert client.asked == 0
+
+
 @pytest.fixture
 def dashboard(ray_session: None) -> str:
     return f"http://{ray._private.worker.get_dashboard_url()}"
