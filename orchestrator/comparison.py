@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
-from orchestrator import curves, results
-from orchestrator.curves import Figure
+from orchestrator import results
 from orchestrator.results import HEADLINES
 from orchestrator.spec import OF_EVALUATIONS, default_words
 from orchestrator.store import Store
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 NEAR = 2.0  # checkpoints further apart than by this factor are not compared
 PROBE_SET = ("seq_len", "probe_sequences", "probe_points", "text_columns", "domain_column")
-COLUMNS = 3  # of the figure
 By = Literal["tokens", "flops"]
 
 
@@ -43,17 +37,6 @@ class Beside:
     def of(cls, store: Store, other: Store, by: By) -> Beside:
         """Raises SpecError where either cannot be read."""
         return cls(other.root.name, results.trajectories(results.collect(other)), by, _caution(store, other))
-
-
-@dataclass(frozen=True)
-class Section:
-    """What the report shows of a comparison."""
-
-    title: str
-    caution: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    figures: Sequence[Figure]
 
 
 def compare(final: pd.DataFrame, beside: Beside) -> pd.DataFrame:
@@ -103,41 +86,27 @@ def _version(table: pd.DataFrame, metric: str) -> int | None:
 def rich_table(compared: pd.DataFrame, beside: Beside) -> Table:
     """The comparison for people."""
     nothing = f"nothing to compare: no headline metric of both stores has known {beside.by}"
-    table = Table(title=_title(beside), box=SIMPLE, caption=nothing if compared.empty else None)
-    for heading in _headings(beside):
+    table = Table(title=title(beside), box=SIMPLE, caption=nothing if compared.empty else None)
+    for heading in headings(beside):
         table.add_column(heading, justify="left" if heading in ("model", "metric", "beside") else "right")
-    for row in _cells(compared):
+    for row in cells(compared):
         table.add_row(*row)
     return table
 
 
-def section(final: pd.DataFrame, own: pd.DataFrame, beside: Beside) -> Section:
-    """final, own: :func:`results.at_budget` and :func:`results.trajectories` of the sweep."""
-    compared = compare(final, beside)
-    both = list(dict.fromkeys(compared["metric"])) if not compared.empty else []
-    drawn = [
-        curves.figure(
-            _title(beside),
-            "Thin: the sweep's trials. Thick: the other store's models, the mean over seeds; a cross is a checkpoint "
-            "with a fault, which is not part of the line.",
-            functools.partial(_draw_all, own=own, beside=beside, names=names),
-            columns=len(names),
-        )
-        for names in (both[first : first + COLUMNS] for first in range(0, len(both), COLUMNS))
-    ]
-    return Section(_title(beside), beside.caution, _headings(beside), _cells(compared), drawn)
-
-
-def _title(beside: Beside) -> str:
+def title(beside: Beside) -> str:
+    """What is compared, and along what."""
     return f"Beside {beside.name}, by {'FLOPs' if beside.by == 'flops' else 'tokens'}"
 
 
-def _headings(beside: Beside) -> list[str]:
+def headings(beside: Beside) -> list[str]:
+    """Of :func:`cells`."""
     at = "FLOPs" if beside.by == "flops" else "tokens"
     return ["model", "metric", at, "value", "beside", f"its {at}", "its step", "its value", "difference"]
 
 
-def _cells(compared: pd.DataFrame) -> list[list[str]]:
+def cells(compared: pd.DataFrame) -> list[list[str]]:
+    """The comparison, as people read it."""
     found = []
     for row in compared.to_dict("records"):
         far = pd.isna(row["other_value"])
@@ -156,22 +125,6 @@ def _cells(compared: pd.DataFrame) -> list[list[str]]:
             ]
         )
     return found
-
-
-def _draw_all(axes: list[Axes], own: pd.DataFrame, beside: Beside, names: Sequence[str]) -> None:
-    for axis, name in zip(axes, names, strict=True):
-        _draw(axis, own, beside, name)
-
-
-def _draw(axis: Axes, own: pd.DataFrame, beside: Beside, metric: str) -> None:
-    for _, rows in own[(own["metric"] == metric) & (own[beside.by] > 0)].groupby("trial"):
-        rows = rows.sort_values("step")
-        axis.plot(rows[beside.by].astype(float), rows["value"], color="0.5", lw=0.8, alpha=0.7)
-    others = beside.trajectories[(beside.trajectories["metric"] == metric) & (beside.trajectories[beside.by] > 0)]
-    curves.draw_trajectories(axis, others, beside.by)
-    axis.set(xscale="log", xlabel="FLOPs" if beside.by == "flops" else "tokens", title=HEADLINES[metric])
-    axis.legend(fontsize="x-small")
-    axis.grid(alpha=0.3)
 
 
 def _caution(store: Store, other: Store) -> str:

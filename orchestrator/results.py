@@ -70,7 +70,7 @@ def collect(store: Store) -> pd.DataFrame:
     """Every value in the store, one row each, in a fixed order. ``seconds`` is the whole measurement's time."""
     configs = [store.read_trial(trial_id) for trial_id in store.trial_ids()]
     found = {config.trial_id: faults(store, config) for config in configs}
-    varied = _varied(configs)
+    varied = settings_that_vary(configs)
     columns = _Columns()
     for config in configs:
         _add(columns, store, config, found, varied)
@@ -155,8 +155,8 @@ def _taken(table: pd.DataFrame, places: np.ndarray) -> pd.DataFrame:
     return table.take(places).reset_index(drop=True)
 
 
-def _varied(configs: Iterable[Trial]) -> tuple[str, ...]:
-    """Settings in which trials differ."""
+def settings_that_vary(configs: Iterable[Trial]) -> tuple[str, ...]:
+    """In which the trials of a store differ."""
     seen: dict[str, set[Any]] = {}
     for config in configs:
         for name, value in config.settings.items():
@@ -221,12 +221,17 @@ def _trial_columns(config: Trial, varied: tuple[str, ...]) -> dict[str, Any]:
         "trial": config.trial_id,
         "model": config.family if isinstance(config, PublishedConfig) else config.model.name,
         "n_params": config.model.n_params_non_embedding,
-        "variant": ":".join(f"{name}={config.settings[name]}" for name in varied if name in config.settings),
+        "variant": variant_of(config, varied),
         "seed": config.seed,
         "init_seed": config.init_seed,
         "data_seed": config.data_seed,
         "budget_flops": config.budget_flops,
     }
+
+
+def variant_of(config: Trial, varied: Iterable[str]) -> str:
+    """A trial's settings of those that vary, as a sweep's `variants` has them."""
+    return ":".join(f"{name}={config.settings[name]}" for name in varied if name in config.settings)
 
 
 def write(store: Store, frame: pd.DataFrame) -> None:
@@ -267,7 +272,7 @@ def trajectories(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_budget(store: Store, frame: pd.DataFrame) -> pd.DataFrame:
-    """:func:`trajectories` at the last step of each trial that is done: a row per trial and metric."""
+    """:func:`trajectories` at the :func:`ends` of trials: a row per trial and metric."""
     return trajectories(frame[frame["step"] == frame["trial"].map(ends(store))])
 
 

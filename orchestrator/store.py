@@ -14,7 +14,7 @@ trials/<trial>/trial.json           the trial's config
                tensors/step-00001000.json           hashes of a published checkpoint's matrices
                interim/     weights and state of a trial that was asked to stop, until its next checkpoint
                error.log
-results.parquet  report.html  tensorboard/              made from the above
+results.parquet  report.html  report.md  figures/  tables/  tensorboard/      made from the above
 ../tokens/<fingerprint>/            token store (trainables.token_store), shared with the stores beside this one
 ```
 """
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 SWEEP, STATUS, TRIAL, ERROR_LOG, MEASUREMENTS = "sweep.json", "status.json", "trial.json", "error.log", "measurements"
 RESULTS, REPORT, TENSORBOARD, TOKENS = "results.parquet", "report.html", "tensorboard", "tokens"
+MARKDOWN, FIGURES, TABLES = "report.md", "figures", "tables"
 TRIALS = "trials"
 RESULTS_HOME = "TOPOSWEEP_RESULTS"  # on clusters, where results go unless a command says otherwise
 FORMAT = 2  # of the store; raise it when an older one can no longer be read
