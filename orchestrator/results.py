@@ -12,7 +12,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from metrics.base import ACROSS_SEEDS, ACROSS_STEPS
-from orchestrator.store import RESULTS, Status, Store
+from orchestrator.store import RESULTS, Store
 from trainables import tensor_identity
 from trainables.config import PublishedConfig, Trial
 from trainables.tensor_identity import Fault
@@ -196,8 +196,13 @@ def trajectories(frame: pd.DataFrame) -> pd.DataFrame:
 
 def at_budget(store: Store, frame: pd.DataFrame) -> pd.DataFrame:
     """:func:`trajectories` at the last step of each trial that is done: a row per trial and metric."""
-    done = {trial: status.step for trial in store.trial_ids() if (status := store.read_status(trial)) and _done(status)}
-    return trajectories(frame[frame["step"] == frame["trial"].map(done)])
+    return trajectories(frame[frame["step"] == frame["trial"].map(ends(store))])
+
+
+def ends(store: Store) -> dict[str, int]:
+    """The last step of each trial that is done."""
+    found = ((trial_id, store.read_status(trial_id)) for trial_id in store.trial_ids())
+    return {trial_id: status.step for trial_id, status in found if status and status.state == "done"}
 
 
 def fault_lines(store: Store) -> list[str]:
@@ -220,10 +225,6 @@ def stopped_lines(store: Store) -> list[str]:
     """Trials that a rule of ``early_stop`` ended, for people."""
     ended = ((trial_id, store.read_status(trial_id)) for trial_id in store.trial_ids())
     return [f"{trial_id} at step {one.step}: {one.reason}" for trial_id, one in ended if one and one.state == "stopped"]
-
-
-def _done(status: Status) -> bool:
-    return status.state == "done"
 
 
 def by_budget(final: pd.DataFrame) -> pd.DataFrame:
