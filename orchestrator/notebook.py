@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 from rich.console import Console
 
 from orchestrator import driver, report, results
+from orchestrator.analysis import Analysis, analyse
 from orchestrator.overrides import override
 from orchestrator.spec import Sweep
 from orchestrator.store import Store
@@ -29,6 +31,11 @@ class Results:
     by_budget: pd.DataFrame
     failures: tuple[str, ...]
     store: str
+
+    @functools.cached_property
+    def analysis(self) -> Analysis:
+        """Effects of compute, correlations with the loss, scaling fits; made when it is first asked for."""
+        return analyse(self.values, results.ends(Store.existing(self.store)))
 
 
 def run(sweep: Sweep, store: str, *, name: str = "notebook", address: str | None = None, **settings: Any) -> Results:

@@ -272,14 +272,14 @@ def trajectories(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_budget(store: Store, frame: pd.DataFrame) -> pd.DataFrame:
-    """:func:`trajectories` at the :func:`ends` of trials: a row per trial and metric."""
+    """:func:`trajectories` at the last step of each trial that is done: a row per trial and metric."""
     return trajectories(frame[frame["step"] == frame["trial"].map(ends(store))])
 
 
 def ends(store: Store) -> dict[str, int]:
     """The last step of each trial that is done."""
-    statuses = ((trial_id, store.read_status(trial_id)) for trial_id in store.trial_ids())
-    return {trial_id: status.step for trial_id, status in statuses if status is not None and status.state == "done"}
+    found = ((trial_id, store.read_status(trial_id)) for trial_id in store.trial_ids())
+    return {trial_id: status.step for trial_id, status in found if status and status.state == "done"}
 
 
 def fault_lines(store: Store) -> list[str]:

@@ -11,13 +11,21 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from orchestrator.analysis.agreement import agreement
+from orchestrator.analysis.correlations import correlations
+from orchestrator.analysis.effects import effects
+from orchestrator.analysis.isoflop import isoflop, points
+from orchestrator.analysis.loss_fit import loss_fit
+from orchestrator.analysis.prediction import prediction
+from orchestrator.analysis.trials import Steps, final, layer_column
+
 
 @dataclass(frozen=True)
 class Analysis:
     """Tables of findings, each perhaps empty; ``remarks`` say what is not in them, and why.
 
     Everywhere: ``layer`` is missing for values of the whole model, ``low`` and ``high`` are a 95 % interval, ``q`` is p
-    after Benjamini and Hochberg over the metrics and layers of a model, ``trials`` and ``seeds`` are how many were used.
+    after Benjamini and Hochberg over a model's metrics and layers, ``trials`` and ``seeds`` are how many were used.
 
     effects: model, variant, metric, layer, trials, seeds, budgets, per_decade (change of the value per tenfold budget),
     low, high, p, q, seed_std (standard deviation over seeds at a budget, pooled), share (of the variance between trials
@@ -66,3 +74,40 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "loss_fit": ("variant", "parameter", "value", "low", "high", "trials", "error"),
     "agreement": ("model", "of", "metric", "small", "large", "ranked", "tau", "low", "high", "p"),
 }
+
+
+def analyse(values: pd.DataFrame, ends: Mapping[str, int]) -> Analysis:
+    """All that can be said of a sweep.
+
+    values: from :func:`orchestrator.results.collect`. ends: the last step of each trial that is done; others are left
+    out, as are checkpoints with a fault and metrics of other than the newest version.
+    """
+    steps = Steps.of(values, ends)
+    trials = final(steps)
+    remarks = []
+    if left := values["trial"].nunique() - len(trials.about):
+        remarks.append(f"{left} trials are left out: not done, or without a held-out loss or a known budget")
+    changed, of_effects = effects(trials)
+    related, of_correlations = correlations(trials)
+    predicted, of_prediction = prediction(steps, trials)
+    minima, growth, of_isoflop = isoflop(trials)
+    law, of_law = loss_fit(trials)
+    orders, of_orders = agreement(trials)
+    tables = {
+        "effects": changed,
+        "correlations": related,
+        "prediction": predicted,
+        "isoflop": minima,
+        "isoflop_points": points(trials),
+        "exponents": growth,
+        "loss_fit": law,
+        "agreement": orders,
+    }
+    remarks += [*of_effects, *of_correlations, *of_prediction, *of_isoflop, *of_law, *of_orders]
+    return Analysis(**{name: _table(name, table) for name, table in tables.items()}, remarks=tuple(remarks))
+
+
+def _table(name: str, found: pd.DataFrame) -> pd.DataFrame:
+    """With the columns that there are to be, in their order, also where nothing was found."""
+    table = found.reindex(columns=list(COLUMNS[name])).reset_index(drop=True)
+    return layer_column(table) if "layer" in table else table

@@ -18,8 +18,8 @@ def panel(compared: Compared) -> Panel | None:
     names = [HEADLINES[metric] for metric in compared.metrics]
     titles = {key(place): {"yaxis": {"title": {"text": name}}} for place, name in enumerate(names)}
     said = (
-        "Thin: the sweep's trials. Thick: the other store's models, the mean over seeds. A cross is a checkpoint with a "
-        "fault, which is no part of the line."
+        "Thin: the sweep's trials. Thick: the other store's models, the mean over seeds. A cross is a checkpoint with "
+        "a fault, which is no part of the line."
     )
     return Panel("beside", said, [Chart(frames, layout, titles)], [Control("metric", names)])
 

@@ -108,7 +108,10 @@ def _table(table: Table) -> dict[str, Any]:
 def _column(table: Table, name: str) -> list[Any]:
     column = table.frame[name]
     if column.dtype.kind in "iufb" or str(column.dtype) in ("Int64", "Float64"):
-        return [None if value != value else _number(value) for value in column.astype("Float64").to_numpy(float, na_value=float("nan")).tolist()]
+        return [
+            None if value != value else _number(value)
+            for value in column.astype("Float64").to_numpy(float, na_value=float("nan")).tolist()
+        ]
     return [None if value is None or value != value else str(value) for value in column]
 
 

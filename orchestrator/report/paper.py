@@ -1,0 +1,258 @@
+"""Figures for papers, in ``figures/`` as PNG and SVG: what the page draws first, by matplotlib.
+
+The same findings give the same bytes: an SVG has no date and no random ids.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.report import statistics
+from orchestrator.report.charts import SCALE, colour
+from orchestrator.report.curves import LINES, WIDE, drawn_cells
+from orchestrator.report.findings import Findings
+from orchestrator.report.series import AXES, LOSS, Values, matrix, of_layer, parts, short, sound, spread, thinned
+from orchestrator.results import HEADLINES
+from orchestrator.store import FIGURES, Store
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LAYERED = {
+    "h1_total_persistence_scaled": "H1 total persistence",
+    "h0_total_persistence_scaled": "H0 total persistence",
+    "twonn_dimension": "TwoNN dimension",
+}
+SIZE = (3.4, 3.0)  # inches of a panel
+DPI = 150
+TICKS = 12  # at most on the axis of a heat map
+STYLE = {"font.size": 8, "axes.titlesize": 9, "svg.hashsalt": "toposweep", "svg.fonttype": "path"}
+CROSS = {"marker": "x", "linestyle": "none", "color": "tab:red", "ms": 6}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """name: of its files, without the ending."""
+
+    name: str
+    title: str
+    draw: Callable[[list[Axes]], object]
+    columns: int = 1
+    width: float = 1.0
+
+
+def write(store: Store, found: Findings) -> list[Figure]:
+    """Write the figures that there is something to draw for; those that were written."""
+    drawn = list(figures(found))
+    for one in drawn:
+        for ending, data in _rendered(one).items():
+            store.root.write(f"{FIGURES}/{one.name}.{ending}", data)
+    return drawn
+
+
+def _rendered(one: Figure) -> dict[str, bytes]:
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    with rc_context(STYLE):
+        canvas = Canvas(figsize=(SIZE[0] * one.columns * one.width, SIZE[1]), layout="constrained")
+        FigureCanvasAgg(canvas)
+        one.draw(list(canvas.subplots(1, one.columns, squeeze=False)[0]))
+        found = {}
+        for ending, about in (("svg", {"Date": None}), ("png", {"Software": None})):
+            stream = io.BytesIO()
+            canvas.savefig(stream, format=ending, dpi=DPI, metadata=about)
+            found[ending] = stream.getvalue()
+            canvas.set_layout_engine("none")  # laid out once is enough
+        return found
+
+
+def figures(found: Findings) -> Iterator[Figure]:
+    """Those of the findings that hold something."""
+    values = found.values
+    losses = values.rows[(values.rows["metric"] == LOSS) & (values.rows[values.along] > 0)]
+    if not losses.empty:
+        yield Figure("loss", "Held-out loss against compute", lambda axes: _loss(axes[0], values, losses), width=1.9)
+    names = [name for name in LAYERED if (values.rows["metric"] == name).any()]
+    if names:
+        rows = values.rows[(values.rows["place"] == 0) & (values.rows[values.along] > 0)]
+        if not rows[rows["metric"].isin(names)].empty:
+            what = "through training" if values.published else "against compute"
+            draw = _of_each(names, lambda axis, name: _layers(axis, values, name))
+            yield Figure("layers", f"Topology {what}, by layer: {values.kinds[0]}", draw, len(names))
+        draw = _of_each(names, lambda axis, name: _heat(axis, values, name))
+        yield Figure("heat", f"Topology through training, step by layer: {values.cells[0].label}", draw, len(names))
+    if found.diagrams:
+        yield Figure(
+            "diagrams", f"Persistence diagrams: {found.diagrams[0].label}", lambda axes: _diagrams(axes, found), 3
+        )
+    forests = (("correlations", statistics.correlations), ("effects", statistics.effects))
+    for name, panel in forests:
+        if (one := panel(found.analysis)) is not None:
+            (chart,) = one.charts
+            trace, title = next(iter(chart.frames.values()))[0], chart.layout["xaxis"]["title"]["text"]
+            yield Figure(name, title, lambda axes, trace=trace, title=title: _forest(axes[0], trace, title), width=1.9)
+    if not found.analysis.isoflop_points.empty:
+        yield Figure("isoflop", "Loss at equal compute", lambda axes: _isoflop(axes[0], found), width=1.5)
+    if found.compared and found.compared.metrics:
+        names = list(found.compared.metrics[:3])
+        yield Figure(
+            "beside", "Beside another store", _of_each(names, lambda axis, name: _beside(axis, found, name)), len(names)
+        )
+
+
+def _of_each(names: Sequence[str], draw: Callable[[Axes, str], None]) -> Callable[[list[Axes]], None]:
+    def all_of(axes: list[Axes]) -> None:
+        for axis, name in zip(axes, names, strict=True):
+            draw(axis, name)
+        lines, labels = axes[0].get_legend_handles_labels()
+        if lines:
+            axes[0].figure.legend(lines, labels, loc="outside lower center", ncols=8, frameon=False)
+
+    return all_of
+
+
+def _with_band(axis: Axes, table: pd.DataFrame, label: str, shade: str) -> None:
+    table = table.sort_values("at")
+    mean, std = table["mean"], table["std"].fillna(0.0)
+    axis.plot(table["at"], mean, "o-", ms=2.5, lw=1.3, color=shade, label=label)
+    if table["std"].notna().any():
+        axis.fill_between(table["at"], mean - std, mean + std, color=shade, alpha=0.2, lw=0)
+
+
+def _crosses(axis: Axes, x: Iterable[float], y: Iterable[float]) -> None:
+    axis.plot(list(x), list(y), **CROSS, label="with a fault")
+
+
+def _loss(axis: Axes, values: Values, rows: pd.DataFrame) -> None:
+    drawn = drawn_cells(values)
+    several = len(values.kinds) > 1
+    for place in drawn:
+        of_cell = sound(rows[rows["place"] == place])
+        cell = values.cells[place]
+        shade = colour(values.kinds.index(cell.kind)) if several else colour(len(drawn) - 1 - place, len(drawn))
+        trials = [part.sort_values("step") for _, part in parts(of_cell, "trial")]
+        for at in thinned(trials, max(1, LINES // len(drawn))) if len(trials) > 1 else ():
+            axis.plot(trials[at][values.along], trials[at]["value"], color=shade, lw=0.6, alpha=0.6)
+        _with_band(axis, spread(of_cell, ["step"], values.along), cell.label, shade)
+    faulty = rows[rows["fault"].notna()]
+    if not faulty.empty:
+        _crosses(axis, faulty[values.along], faulty["value"])
+    axis.set(xscale="log", xlabel=AXES[values.along], ylabel="held-out loss (nats/token)")
+    axis.legend(fontsize="x-small", frameon=False)
+    axis.grid(alpha=0.3)
+
+
+def _layers(axis: Axes, values: Values, metric: str) -> None:
+    rows = values.rows[(values.rows["metric"] == metric) & values.rows["layer"].notna()]
+    first = rows[rows["place"].isin(values.cells_of(values.kinds[0]))]
+    last = values.at_end()
+    last = sound(last[last.index.isin(first.index)])
+    if not values.published and last["place"].nunique() > 1:
+        table = spread(last, ["layer", "place"], "budget_flops")
+    else:
+        of_largest = first[(first["place"] == 0) & (first[values.along] > 0)]
+        table = spread(sound(of_largest), ["layer", "step"], values.along)
+        faulty = of_largest[of_largest["fault"].notna()]
+        if not faulty.empty:
+            _crosses(axis, faulty[values.along], faulty["value"])
+    layers = sorted(table["layer"].unique())
+    for place, layer in enumerate(layers):
+        _with_band(axis, table[table["layer"] == layer], of_layer(layer), colour(place, len(layers)))
+    axis.set(xscale="log", xlabel=AXES[values.along], title=LAYERED[metric])
+    axis.grid(alpha=0.3)
+
+
+def _heat(axis: Axes, values: Values, metric: str) -> None:
+    from matplotlib.colors import LogNorm
+
+    rows = values.rows[(values.rows["metric"] == metric) & values.rows["layer"].notna() & (values.rows["place"] == 0)]
+    table = spread(sound(rows), ["layer", "step"], "step")
+    steps = np.unique(rows["step"])
+    if table.empty:
+        return
+    layers, means = matrix(table, steps)
+    smallest, largest = np.nanmin(means), np.nanmax(means)
+    norm = LogNorm() if smallest > 0 and largest > WIDE * smallest else None
+    image = axis.imshow(means, aspect="auto", origin="lower", cmap="viridis", norm=norm)
+    faulty = set(rows.loc[rows["fault"].notna(), "step"])
+    shown = thinned(steps, TICKS)
+    axis.set_xticks(shown, [f"{steps[at]:.0f}" for at in shown], rotation=60, fontsize="x-small")
+    axis.set_yticks(range(len(layers)), [f"{layer:.0f}" for layer in layers])
+    crossed = [at for at, step in enumerate(steps) if step in faulty]
+    if crossed:
+        _crosses(axis, crossed, [0.0] * len(crossed))
+    axis.set(xlabel="step", ylabel="layer", title=LAYERED[metric])
+    axis.figure.colorbar(image, ax=axis)
+
+
+def _diagrams(axes: list[Axes], found: Findings) -> None:
+    """The last layer at the first, the middle and the last checkpoint."""
+    of_trial = [one for one in found.diagrams if one.label == found.diagrams[0].label]
+    for axis, at in zip(axes, np.linspace(0, len(of_trial) - 1, len(axes)).round().astype(int), strict=True):
+        one = of_trial[at]
+        last = one.table[one.table["layer"] == one.table["layer"].max()]
+        end = 1.03 * float(last["death"].max()) if not last.empty else 1.0
+        axis.plot([0, end], [0, end], color="grey", lw=0.7)
+        for dimension, part in last.groupby("dimension"):
+            axis.plot(part["birth"], part["death"], ".", ms=3, alpha=0.6, label=f"H{dimension}")
+        axis.set(xlabel="birth", title=f"{of_layer(float(one.table['layer'].max()))}, step {one.step:,}")
+    axes[0].set_ylabel("death")
+    axes[0].legend(frameon=False)
+
+
+def _forest(axis: Axes, trace: dict[str, object], title: str) -> None:
+    """The page's chart of points with intervals."""
+    x = np.array(trace["x"], dtype=float)
+    bars = trace["error_x"]
+    ends = np.array([bars["arrayminus"], bars["array"]], dtype=float)  # type: ignore[index]
+    y = np.arange(len(x))
+    axis.errorbar(x, y, xerr=np.nan_to_num(ends), fmt="none", ecolor=SCALE[2], elinewidth=1)
+    filled = [symbol == "circle" for symbol in trace["marker"]["symbol"]]  # type: ignore[index]
+    axis.scatter(x, y, s=14, edgecolors=SCALE[2], facecolors=[SCALE[2] if one else "white" for one in filled], zorder=3)
+    axis.set_yticks(y, trace["y"], fontsize=max(4.0, 8 - len(x) / 8))
+    axis.axvline(0, color="grey", lw=0.7)
+    axis.set(xlabel=title)
+
+
+def _isoflop(axis: Axes, found: Findings) -> None:
+    points = found.analysis.isoflop_points
+    of_variant = points[points["variant"].fillna("") == (points["variant"].fillna("").iloc[0])]
+    budgets = sorted(of_variant["budget_flops"].unique())
+    for place, budget in enumerate(budgets):
+        rows, shade = of_variant[of_variant["budget_flops"] == budget], colour(place, len(budgets))
+        axis.plot(rows["n_params"], rows["loss"], "o", ms=4, color=shade, label=f"{short(budget)} FLOPs")
+        if len(rows) >= 3:
+            axis.plot(*statistics.fitted(rows), lw=1, color=shade)
+    minima = found.analysis.isoflop.dropna(subset=["n_params", "loss"])
+    axis.plot(minima["n_params"], minima["loss"], "*", color="tab:red", ms=8, label="minimum")
+    axis.set(xscale="log", xlabel="parameters, without embeddings", ylabel="held-out loss (nats/token)")
+    axis.legend(fontsize="x-small", frameon=False)
+    axis.grid(alpha=0.3)
+
+
+def _beside(axis: Axes, found: Findings, metric: str) -> None:
+    compared = found.compared
+    assert compared is not None
+    along = compared.beside.by
+    own = compared.own[(compared.own["metric"] == metric) & (compared.own[along] > 0)]
+    trials = [part.sort_values("step") for _, part in parts(own, "trial")]
+    for at in thinned(trials, LINES):
+        axis.plot(trials[at][along].astype(float), trials[at]["value"], color="0.5", lw=0.6, alpha=0.6)
+    rows = compared.beside.trajectories
+    rows = rows[(rows["metric"] == metric) & (rows[along] > 0)]
+    for place, ((model,), part) in enumerate(parts(rows[rows["fault"].isna()], "model")):
+        means = part.groupby("step").agg(at=(along, "first"), value=("value", "mean"))
+        axis.plot(means["at"].astype(float), means["value"], "o-", ms=2.5, color=colour(place), label=str(model))
+    faulty = rows[rows["fault"].notna()]
+    if not faulty.empty:
+        _crosses(axis, faulty[along].astype(float), faulty["value"])
+    axis.set(xscale="log", xlabel=AXES[along], title=HEADLINES[metric])
+    axis.grid(alpha=0.3)
