@@ -136,8 +136,8 @@ def by_layer(values: Values) -> Panel | None:
     kinds = values.kinds[:MANY]
     if not names:
         return None
-    last = values.at_end()
-    last = sound(last[last["layer"].notna()])
+    rows = rows[rows["metric"].isin(names)]
+    last = sound(rows[rows["step"] == rows["trial"].astype(str).map(values.ends)])
     several = not values.published and last["place"].nunique() > 1
     ways = [*(["at the end of each budget"] if several else []), "through the training of the largest budget"]
     frames: dict[str, list[Trace]] = {}

@@ -59,16 +59,12 @@ class Values:
             rows[name] = found[name].astype("float64").to_numpy()
         if published:
             rows["budget_flops"] = np.nan
-        keys = rows[["model", "variant", "budget_flops"]]
-        distinct = keys.drop_duplicates().sort_values(
-            ["model", "variant", "budget_flops"], ascending=[True, True, False], kind="stable"
-        )
-        cells = tuple(Cell(*one) for one in distinct.itertuples(index=False))
-        codes = keys["model"].cat.codes * 1_000_003 + keys["variant"].cat.codes
-        budgets, kinds = pd.factorize(keys["budget_flops"])[0], pd.factorize(codes)[0]
-        both = kinds * (budgets.max(initial=0) + 2) + budgets + 1
-        order = {key: place for place, key in enumerate(both[distinct.index.map(_places(keys.index))])}
-        rows["place"] = pd.Series(both).map(order).to_numpy(dtype=np.int64)
+        of = ["model", "variant", "budget_flops"]
+        number = rows.groupby(of, observed=True, dropna=False, sort=False).ngroup()
+        distinct = rows[of].assign(number=number).drop_duplicates("number")
+        distinct = distinct.sort_values(of, ascending=[True, True, False], kind="stable")
+        cells = tuple(Cell(*map(str, words), budget) for *words, budget in distinct[of].itertuples(index=False))
+        rows["place"] = np.argsort(distinct["number"].to_numpy())[number.to_numpy()]
         flops = rows["flops"].notna().all()
         return cls(rows.reset_index(drop=True), cells, ends, "flops" if flops else "step")
 
@@ -89,10 +85,6 @@ class Values:
         """Of trials that are done, at their ends."""
         last = self.rows["trial"].astype(str).map(self.ends)
         return self.rows[self.rows["step"] == last]
-
-
-def _places(index: pd.Index) -> dict[int, int]:
-    return {label: place for place, label in enumerate(index)}
 
 
 def sound(rows: pd.DataFrame) -> pd.DataFrame:
