@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         (
             "report",
             _report,
-            "write a store's results.parquet, report.html and lost TensorBoard runs anew; print the table",
+            "write a store's results, report, tables, figures and lost TensorBoard runs anew; print the table",
         ),
     ):
         command = _command(commands, name, function, text)
@@ -126,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.choices["report"]
     report.add_argument("--beside", metavar="STORE", help="another store to compare with, such as public checkpoints")
     report.add_argument("--by", choices=("tokens", "flops"), default="tokens", help="compare at equal ... [tokens]")
+    report.add_argument("--live", action="store_true", help="serve it on this machine, anew whenever the store changes")
+    report.add_argument("--port", type=int, default=0, metavar="N", help="of --live [any that is free]")
     command = _command(
         commands, "verify", _verify, "read every file of a store against its hash, and set aside what is damaged"
     )
@@ -225,12 +227,13 @@ def _prepare(options: argparse.Namespace) -> int:
 def _summarize(store: Store, console: Console, beside: Beside | None = None) -> None:
     """Results, report, tables, and where everything is."""
     from orchestrator import comparison, report, results
+    from orchestrator.analysis import analyse
     from orchestrator.store import REPORT, RESULTS
     from orchestrator.tensorboard import log_directory, restore
 
     frame = results.collect(store)
     results.write(store, frame)
-    report.write(store, frame, beside)
+    report.write(store, frame, analyse(frame, results.ends(store)), beside)
     restore(store)
     final = results.at_budget(store, frame)
     _name_damage(store)
@@ -361,7 +364,17 @@ def _report(options: argparse.Namespace) -> int:
 
     store = Store.existing(options.store)
     beside = Beside.of(store, Store.existing(options.beside), options.by) if options.beside else None
+    if options.live:
+        return _serve(store, options.port, beside)
     _summarize(store, _console(), beside)
+    return DONE
+
+
+def _serve(store: Store, port: int, beside: Beside | None) -> int:
+    """Until an interrupt, which is how it ends well."""
+    from orchestrator.report import live
+
+    live.serve(store, port, beside, say=lambda address: print(f"report   {address}  (Ctrl-C ends it)", flush=True))
     return DONE
 
 

@@ -91,8 +91,8 @@ def panel(found: list[Bars]) -> Panel | None:
     ]
     controls = [
         Control("trial", labels),
-        Control("layer", [of_layer(layer) for layer in layers]),
-        Control("step", steps, slider=True, by=0),
+        Control("layer", [of_layer(layer) for layer in layers], last=True),
+        Control("step", steps, slider=True, by=0, last=True),
     ]
     said = (
         f"Left: birth and death of every bar; right: the bars, H0 at the bottom. The {LONGEST} longest of each "

@@ -22,12 +22,16 @@ MANY = 24  # choices of a control, and lines of a chart
 
 @dataclass(frozen=True)
 class Control:
-    """A list, or a slider, to choose by. by: the options depend on what this control before it has chosen."""
+    """A list, or a slider, to choose by.
+
+    by: the options depend on what this control before it has chosen. last: the last one is chosen at first.
+    """
 
     label: str
     options: Sequence[str] | Mapping[str, Sequence[str]]
     slider: bool = False
     by: int | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,4 +148,4 @@ def crosses(x: Iterable[Any], y: Iterable[Any]) -> Trace:
 
 def axis(title: str, *, log: bool = False, **more: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {"title": {"text": title}, **more}
-    return plain | ({"type": "log", "exponentformat": "power", "dtick": 1} if log else {})
+    return plain | ({"type": "log", "exponentformat": "power"} if log else {})

@@ -38,6 +38,7 @@ from orchestrator.report.series import matrix as pivot
 
 LINES = 36  # of single seeds in a chart
 STEPS = 40  # of a heat map
+TICKS = 8
 WIDE = 20.0  # from how many times the smallest value on colours are logarithmic
 CROSSES = " A cross is a checkpoint with a fault, which is no part of any mean."
 
@@ -156,6 +157,8 @@ def by_layer(values: Values) -> Panel | None:
                 at = key(places[str(name)], number, way)
                 frames[at] = _layers(part)
                 titles[at] = {"yaxis": {"title": {"text": str(name)}}}
+                if way == 0 and several:
+                    titles[at]["xaxis"] = _budgets(part["at"].unique())
                 crossed = faulty[faulty["metric"] == name]
                 if way == len(tables) - 1 and not crossed.empty:
                     frames[at].append(crosses(crossed[values.along], crossed["value"]))
@@ -163,6 +166,13 @@ def by_layer(values: Values) -> Panel | None:
     said = "Mean and standard deviation over seeds. Layer 0 is the embeddings." + _of_faults(values)
     controls = [Control("metric", names), Control("of", kinds), Control("shown", ways)]
     return Panel("layers", said, [Chart(frames, layout, titles)], controls)
+
+
+def _budgets(amounts: np.ndarray) -> dict[str, object]:
+    """The ticks of an axis of budgets: these, as long as they can be read."""
+    ordered = np.sort(amounts)
+    shown = ordered[thinned(ordered, TICKS)]
+    return {"tickvals": rounded(shown), "ticktext": [short(one) for one in shown]}
 
 
 def _layers(table: pd.DataFrame) -> list[Trace]:

@@ -106,9 +106,14 @@ def _cost_in_words(cost: pd.DataFrame) -> list[str]:
     asked, spent, saved, seconds = (float(cost[name].sum()) for name in ("asked", "spent", "saved", "seconds"))
     said = f"Budgets of {asked:.3g} FLOPs were asked for, {spent:.3g} spent"
     said += f" and {saved:.3g} ({saved / asked:.0%}) taken over from other trials" if saved else ""
-    return [
-        f"{said}, in {seconds / 3600:.3g} hours of trials on {', '.join(sorted(set(cost['device']))) or 'no device'}."
-    ]
+    return [f"{said}, in {_duration(seconds)} of trials on {', '.join(sorted(set(cost['device']))) or 'no device'}."]
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} seconds"
 
 
 def _compared(frame: pd.DataFrame, final: pd.DataFrame, beside: Beside) -> Compared:

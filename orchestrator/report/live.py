@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from orchestrator.store import STATUS, TRIALS, Store
+from orchestrator import results
+from orchestrator.analysis import analyse
+from orchestrator.comparison import Beside
+from orchestrator.report import findings, markdown, page, paper, tables
+from orchestrator.store import FIGURES, MARKDOWN, MEASUREMENTS, RESULTS, STATUS, TABLES, TRIALS, Store
 from trainables.storage import sha256
 
 HOST = "127.0.0.1"
@@ -25,10 +29,10 @@ TYPES |= {"parquet": "application/vnd.apache.parquet", "svg": "image/svg+xml", "
 
 @dataclass
 class Live:
-    """The newest page of a store. render: makes it, and everything else that the page links to."""
+    """The newest page of a store."""
 
     store: Store
-    render: Callable[[], bytes]
+    beside: Beside | None
     page: bytes = b""
     tag: str = ""
     _state: str = ""
@@ -37,11 +41,9 @@ class Live:
 
     def current(self) -> tuple[bytes, str]:
         """The page and its tag, made anew where the store has changed; the one before as long as another makes it."""
-        if not self.page or self._lock.acquire(blocking=False):
+        if self._lock.acquire(blocking=not self.page):
             try:
-                if not self.page:
-                    self._lock.acquire()
-                if time.monotonic() >= self._next:
+                if not self.page or time.monotonic() >= self._next:
                     self._refresh()
             finally:
                 self._lock.release()
@@ -50,10 +52,23 @@ class Live:
     def _refresh(self) -> None:
         began = time.monotonic()
         state = fingerprint(self.store)
-        if state != self._state or not self.page:
-            self.page, self._state = self.render(), state
-            self.tag = f'"{sha256(self.page)[:32]}"'
+        if state != self._state:
+            self.page, self._state = self._render(), state
+            self.tag = _tag(self.page)
         self._next = time.monotonic() + max(EVERY_S, SHARE * (time.monotonic() - began))
+
+    def _render(self) -> bytes:
+        """The page, and what it links to, in the store."""
+        frame = results.collect(self.store)
+        found = findings.gather(self.store, frame, analyse(frame, results.ends(self.store)), self.beside)
+        results.write(self.store, frame)
+        tables.write(self.store, list(found.tables))
+        self.store.root.write(MARKDOWN, markdown.render(found, paper.write(self.store, found)).encode())
+        return page.render(found, live=True)
+
+
+def _tag(data: bytes) -> str:
+    return f'"{sha256(data)[:32]}"'
 
 
 def fingerprint(store: Store) -> str:
@@ -62,13 +77,14 @@ def fingerprint(store: Store) -> str:
     found = []
     for name in folder.names():
         trial = folder / name
-        found.append((name, trial.sizes().get(STATUS, 0), *(trial / "measurements").sizes().items()))
+        found.append((name, trial.sizes().get(STATUS, 0), *(trial / MEASUREMENTS).sizes().items()))
     return sha256(repr(found).encode())
 
 
-def serve(store: Store, render: Callable[[], bytes], port: int, say: Callable[[str], None]) -> None:
-    """Serve until an interrupt. port: 0 for any that is free. Raises OSError where it is taken."""
-    live = Live(store, render)
+def serve(store: Store, port: int, beside: Beside | None, say: Callable[[str], None]) -> None:
+    """Serve until an interrupt. port: 0 for any that is free; say: hears the address. Raises OSError where it is
+    taken."""
+    live = Live(store, beside)
     with ThreadingHTTPServer((HOST, port), _handler(live)) as server:
         server.daemon_threads = True
         say(f"http://{HOST}:{server.server_address[1]}/")
@@ -103,7 +119,7 @@ def _handler(live: Live) -> type[BaseHTTPRequestHandler]:
             if data is None:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
-            self._send(data, TYPES[path.rpartition(".")[2]], f'"{sha256(data)[:32]}"')
+            self._send(data, TYPES[path.rpartition(".")[2]], _tag(data))
 
         def _send(self, data: bytes, kind: str, tag: str) -> None:
             unchanged = self.headers.get("If-None-Match") == tag
@@ -126,8 +142,6 @@ def _handler(live: Live) -> type[BaseHTTPRequestHandler]:
 
 def of_report(store: Store, path: str) -> bytes | None:
     """A file that the report links to, by the path of a request; None for every other."""
-    from orchestrator.store import FIGURES, MARKDOWN, RESULTS, TABLES
-
     folder, _, name = path.removeprefix("/").rpartition("/")
     if folder == "" and name in (RESULTS, MARKDOWN):
         place = store.root

@@ -5,6 +5,7 @@ The same findings give the same bytes: an SVG has no date and no random ids.
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.report import statistics
-from orchestrator.report.charts import SCALE, colour
+from orchestrator.report.charts import SCALE, Trace, colour
 from orchestrator.report.curves import LINES, WIDE, drawn_cells
 from orchestrator.report.findings import Findings
 from orchestrator.report.series import AXES, LOSS, Values, matrix, of_layer, parts, short, sound, spread, thinned
@@ -33,7 +34,6 @@ SIZE = (3.4, 3.0)  # inches of a panel
 DPI = 150
 TICKS = 12  # at most on the axis of a heat map
 STYLE = {"font.size": 8, "axes.titlesize": 9, "svg.hashsalt": "toposweep", "svg.fonttype": "path"}
-CROSS = {"marker": "x", "linestyle": "none", "color": "tab:red", "ms": 6}
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def figures(found: Findings) -> Iterator[Figure]:
         if (one := panel(found.analysis)) is not None:
             (chart,) = one.charts
             trace, title = next(iter(chart.frames.values()))[0], chart.layout["xaxis"]["title"]["text"]
-            yield Figure(name, title, lambda axes, trace=trace, title=title: _forest(axes[0], trace, title), width=1.9)
+            yield Figure(name, title, functools.partial(_forest, trace=trace, title=title), width=1.9)
     if not found.analysis.isoflop_points.empty:
         yield Figure("isoflop", "Loss at equal compute", lambda axes: _isoflop(axes[0], found), width=1.5)
     if found.compared and found.compared.metrics:
@@ -128,7 +128,7 @@ def _with_band(axis: Axes, table: pd.DataFrame, label: str, shade: str) -> None:
 
 
 def _crosses(axis: Axes, x: Iterable[float], y: Iterable[float]) -> None:
-    axis.plot(list(x), list(y), **CROSS, label="with a fault")
+    axis.plot(list(x), list(y), "x", color="tab:red", ms=6, label="with a fault")
 
 
 def _loss(axis: Axes, values: Values, rows: pd.DataFrame) -> None:
@@ -208,14 +208,14 @@ def _diagrams(axes: list[Axes], found: Findings) -> None:
     axes[0].legend(frameon=False)
 
 
-def _forest(axis: Axes, trace: dict[str, object], title: str) -> None:
+def _forest(axes: list[Axes], trace: Trace, title: str) -> None:
     """The page's chart of points with intervals."""
+    (axis,) = axes
     x = np.array(trace["x"], dtype=float)
-    bars = trace["error_x"]
-    ends = np.array([bars["arrayminus"], bars["array"]], dtype=float)  # type: ignore[index]
+    ends = np.array([trace["error_x"][side] for side in ("arrayminus", "array")], dtype=float)
     y = np.arange(len(x))
     axis.errorbar(x, y, xerr=np.nan_to_num(ends), fmt="none", ecolor=SCALE[2], elinewidth=1)
-    filled = [symbol == "circle" for symbol in trace["marker"]["symbol"]]  # type: ignore[index]
+    filled = [symbol == "circle" for symbol in trace["marker"]["symbol"]]
     axis.scatter(x, y, s=14, edgecolors=SCALE[2], facecolors=[SCALE[2] if one else "white" for one in filled], zorder=3)
     axis.set_yticks(y, trace["y"], fontsize=max(4.0, 8 - len(x) / 8))
     axis.axvline(0, color="grey", lw=0.7)

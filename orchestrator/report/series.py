@@ -63,7 +63,8 @@ class Values:
         number = rows.groupby(of, observed=True, dropna=False, sort=False).ngroup()
         distinct = rows[of].assign(number=number).drop_duplicates("number")
         distinct = distinct.sort_values(of, ascending=[True, True, False], kind="stable")
-        cells = tuple(Cell(*map(str, words), budget) for *words, budget in distinct[of].itertuples(index=False))
+        found_cells = distinct[of].itertuples(index=False)
+        cells = tuple(Cell(str(model), str(variant), budget) for model, variant, budget in found_cells)
         rows["place"] = np.argsort(distinct["number"].to_numpy())[number.to_numpy()]
         flops = rows["flops"].notna().all()
         return cls(rows.reset_index(drop=True), cells, ends, "flops" if flops else "step")

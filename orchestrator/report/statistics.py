@@ -26,11 +26,17 @@ from orchestrator.report.series import kind, of_layer, short
 
 STRONGEST = 25  # metrics and layers of a chart
 SIGNIFICANT = 0.05  # q, the share of false discoveries
+LOSSES = ("held_out_loss", "perplexity", "bits_per_byte")  # which are the outcome itself
 
 
 def name_of(row: pd.Series) -> str:
     """Metric and layer of a finding."""
     return str(row["metric"]) if pd.isna(row["layer"]) else f"{row['metric']}, {of_layer(float(row['layer']))}"
+
+
+def besides_loss(table: pd.DataFrame) -> pd.DataFrame:
+    """Findings on other metrics than the loss, over all or of a domain."""
+    return table[~table["metric"].astype(str).str.partition("/")[0].isin(LOSSES)]
 
 
 def _given(text: str) -> str:
@@ -39,7 +45,7 @@ def _given(text: str) -> str:
 
 def correlations(analysis: Analysis) -> Panel | None:
     """Rank correlations with the final loss, the strongest at the top."""
-    table = analysis.correlations
+    table = besides_loss(analysis.correlations)
     found = {_given(str(given)): part for given, part in table.groupby("given", sort=False)}
     ordered = dict(sorted(found.items(), key=lambda one: (one[0] == "alone", one[0])))
     return _forest(
@@ -55,7 +61,7 @@ def correlations(analysis: Analysis) -> Panel | None:
 
 def prediction(analysis: Analysis) -> Panel | None:
     """What an early value adds to the early loss, in predicting the final one."""
-    found = {f"after {at:.0%} of the steps": part for at, part in analysis.prediction.groupby("at")}
+    found = {f"after {at:.0%} of the steps": part for at, part in besides_loss(analysis.prediction).groupby("at")}
     return _forest(
         "prediction",
         {at: dict(list(part.groupby("model", sort=False))) for at, part in found.items()},
@@ -69,7 +75,7 @@ def prediction(analysis: Analysis) -> Panel | None:
 
 def effects(analysis: Analysis) -> Panel | None:
     """Change per tenfold compute in units of the spread over seeds, by which metrics compare."""
-    table = analysis.effects[analysis.effects["seed_std"] > 0].copy()
+    table = besides_loss(analysis.effects[analysis.effects["seed_std"] > 0]).copy()
     for column in ("per_decade", "low", "high"):
         table[column] = table[column] / table["seed_std"]
     kinds = [kind(model, variant) for model, variant in zip(table["model"], table["variant"].fillna(""), strict=True)]
@@ -169,8 +175,8 @@ def _parabolas(points: pd.DataFrame, minima: pd.DataFrame) -> list[Trace]:
         if len(found) >= 3:
             curve = fitted(found)
             look = {"color": shade, "width": 1.5}
-            hidden = {"showlegend": False, "mode": "lines", "hoverinfo": "skip"}
-            traces.append(line(*curve, label, shade, **hidden) | {"line": look})
+            hidden = {"showlegend": False, "mode": "lines", "hoverinfo": "skip", "line": look}
+            traces.append(line(*curve, label, shade) | hidden)
     if not minima.empty:
         error = {"type": "data", "symmetric": False, "thickness": 1.5}
         error["array"] = rounded((minima["high"] - minima["n_params"]).clip(lower=0))
@@ -197,8 +203,13 @@ def cost(table: pd.DataFrame) -> Panel | None:
     bars: list[Trace] = [
         {"type": "bar", "x": labels, "y": rounded(table[name]), "name": said, "marker": {"color": PALETTE[place]}}
         for place, (name, said) in enumerate((("asked", "asked for"), ("spent", "spent"), ("saved", "taken over")))
+        if table[name].any()
     ]
-    layout = {"xaxis": {"type": "category"}, "yaxis": axis("FLOPs", rangemode="tozero"), "barmode": "group"}
+    layout = {
+        "xaxis": {"type": "category"},
+        "yaxis": axis("FLOPs", rangemode="tozero", exponentformat="e"),
+        "barmode": "group",
+    }
     said = "Taken over: first steps that a trial has from another, since their schedules begin alike."
     return Panel("cost", said, [Chart({"": bars}, layout)])
 

@@ -53,10 +53,10 @@ def text(value: object) -> str:
     """A cell for people; what is missing is a dash."""
     if isinstance(value, str):
         return value
-    if pd.isna(value):  # type: ignore[call-overload]
+    if pd.isna(value):
         return "-"
     if isinstance(value, int) or float(value).is_integer():  # type: ignore[arg-type]
-        number = int(value)  # type: ignore[call-overload]
+        number = int(value)
         return f"{number:,}" if abs(number) < 1e7 else short(number)
     return f"{value:.4g}".replace("e+", "e").replace("e-0", "e-")
 
@@ -124,7 +124,7 @@ def costs(store: Store) -> pd.DataFrame:
     named = {"trials": ("asked", "size"), "done": ("done", "sum")}
     sums = {name: (name, "sum") for name in ("asked", "spent", "saved", "seconds")}
     devices = {"device": ("device", lambda found: ", ".join(sorted(set(filter(None, found)))))}
-    return groups.agg(**named, **sums, **devices)[list(COST)]  # type: ignore[call-overload]
+    return groups.agg(**named, **sums, **devices)[list(COST)]
 
 
 def _taken_over(store: Store, config: TrialConfig) -> int:

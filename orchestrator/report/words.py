@@ -9,10 +9,9 @@ import pandas as pd
 
 from orchestrator.analysis import Analysis
 from orchestrator.report.series import LOSS, kind, short
-from orchestrator.report.statistics import SIGNIFICANT, name_of
+from orchestrator.report.statistics import SIGNIFICANT, besides_loss, name_of
 
 MODELS = 4  # with a sentence each
-LOSSES = ("held_out_loss", "perplexity", "bits_per_byte")  # which are the outcome itself
 CAUTIONS = (
     "Neural persistence mostly follows the variance of the weights.",
     "Correlations of topology with generalisation are confounded by hyperparameters (arXiv 2406.02234): compare at "
@@ -77,45 +76,41 @@ def _seeds(row: pd.Series) -> str:
     return "" if row["count"] < 2 else f" (mean ± standard deviation over {row['count']:.0f} seeds)"
 
 
-def _topology(table: pd.DataFrame) -> pd.DataFrame:
-    return table[~table["metric"].astype(str).str.partition("/")[0].isin(LOSSES)]
-
-
 def _interval(row: pd.Series) -> str:
     return "" if pd.isna(row["low"]) else f" [{row['low']:.3g}, {row['high']:.3g}]"
 
 
 def _effects(table: pd.DataFrame) -> Iterator[str]:
-    known = _topology(table).dropna(subset=["p"]) if len(table) else table
+    known = besides_loss(table).dropna(subset=["p"])
     if known.empty:
         return
     sure = known[known["q"] < SIGNIFICANT].sort_values("share", ascending=False)
-    begin = f"Of {len(known):,} metrics and layers besides the loss, {len(sure):,} change with compute"
+    begin = f"Of {len(known):,} metrics and layers besides the loss, {len(sure) or 'none'} change with compute"
     if sure.empty:
         yield f"{begin} (q < {SIGNIFICANT})."
         return
     top = sure.iloc[0]
     yield (
         f"{begin} (q < {SIGNIFICANT}), {name_of(top)} most: {top['per_decade']:+.3g} per tenfold "
-        f"FLOPs{_interval(top)}, and {top['share']:.0%} of the variance between trials lies between budgets."
+        f"FLOPs{_interval(top)}, and {top['share']:.1%} of the variance between trials lies between budgets."
     )
 
 
 def _correlations(table: pd.DataFrame) -> Iterator[str]:
-    known = _topology(table) if len(table) else table
-    known = known[known["given"].astype(str).str.startswith("compute")].dropna(subset=["q"]) if len(known) else known
+    known = besides_loss(table).dropna(subset=["q"])
+    known = known[known["given"].astype(str).str.startswith("compute")]
     if known.empty:
         return
     for given, of in known.groupby("given", sort=False):
         sure = of[of["q"] < SIGNIFICANT]
         top = sure.assign(strength=sure["rho"].abs()).sort_values("strength", ascending=False).head(3)
         named = "; ".join(f"{name_of(row)} (rho {row['rho']:+.2f}{_interval(row)})" for _, row in top.iterrows())
-        count = f"{len(sure):,} of {len(of):,} metrics and layers go with the final loss"
+        count = f"{len(sure) or 'none'} of {len(of):,} metrics and layers go with the final loss"
         yield f"Given {given}, {count} (q < {SIGNIFICANT}){': ' + named if named else ''}."
 
 
 def _prediction(table: pd.DataFrame) -> Iterator[str]:
-    known = _topology(table).dropna(subset=["gain", "q"]) if len(table) else table
+    known = besides_loss(table).dropna(subset=["gain", "q"])
     if known.empty:
         return
     sure = known[(known["q"] < SIGNIFICANT) & (known["gain"] > 0)].sort_values("gain", ascending=False)

@@ -45,6 +45,18 @@
   const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
   const panels = [];
 
+  // A telephone has room for a few words beside a chart, and for more lines below it.
+  function narrowed(layout, traces) {
+    layout.margin = { ...layout.margin, l: 48, r: 6 };
+    const title = layout.xaxis.title;
+    if (title) title.text = title.text.replace(/(.{24,}?) /g, "$1<br>");
+    if (layout.yaxis.type === "category" && traces[0] && traces[0].orientation !== "v") {
+      const names = traces[0].y;
+      const short = names.map((one) => one.length > 27 ? `${one.slice(0, 12)}…${one.slice(-14)}` : one);
+      layout.yaxis = { ...layout.yaxis, tickvals: names, ticktext: short, tickfont: { size: 9 } };
+    }
+  }
+
   class Panel {
     constructor(body, figure) {
       this.body = body;
@@ -101,7 +113,7 @@
       const words = JSON.parse(remembered(`panel ${this.body.name}`) || "[]");
       this.body.controls.forEach((control, place) => {
         const at = this.options(place).indexOf(words[place]);
-        this.chosen[place] = at >= 0 ? at : control.slider ? this.options(place).length - 1 : 0;
+        this.chosen[place] = at >= 0 ? at : control.last ? this.options(place).length - 1 : 0;
       });
     }
 
@@ -110,8 +122,8 @@
       const key = this.chosen.join(".");
       return Promise.all(this.body.charts.map((chart, place) => {
         const traces = chart.frames[key];
-        const narrow = this.divs[place].clientWidth < 480 ? { margin: { l: 48, r: 6 } } : {};
-        const layout = merged(LAYOUT, narrow, colours(printed), chart.layout, chart.layouts[key], traces ? {} : NOTHING);
+        const layout = merged(LAYOUT, colours(printed), chart.layout, chart.layouts[key], traces ? {} : NOTHING);
+        if (this.divs[place].clientWidth < 480) narrowed(layout, traces || []);
         this.divs[place].style.minHeight = `${layout.height}px`;
         return Plotly.react(this.divs[place], structuredClone(traces || []), layout, CONFIG);
       }));
@@ -132,14 +144,17 @@
   const shown = (value) => {
     if (value === null) return "-";
     if (typeof value === "string") return value;
-    if (Number.isInteger(value) && Math.abs(value) < 1e7) return value.toLocaleString("en-US");
-    return Number(value.toPrecision(4)).toString().replace("e+", "e");
+    const size = Math.abs(value);
+    if (Number.isInteger(value) && size < 1e7) return value.toLocaleString("en-US");
+    if (size >= 1e7 || size < 1e-3) return Number(value.toPrecision(4)).toExponential().replace("e+", "e");
+    return Number(value.toPrecision(4)).toString();
   };
 
   class Table {
     constructor(body, place) {
       this.body = body;
       this.words = body.columns.map((column) => column.some((one) => typeof one === "string"));
+      this.shown = body.columns.map((_, place) => place).filter((place) => body.columns[place].some((one) => one !== null && one !== ""));
       this.order = [...(body.columns[0] || []).keys()];
       this.limit = FEW;
       this.text = "";
@@ -189,8 +204,8 @@
 
     draw() {
       const rows = this.rows, table = document.createElement("table"), head = table.createTHead().insertRow();
-      this.body.headings.forEach((heading, place) => {
-        const cell = Object.assign(document.createElement("th"), { textContent: heading, tabIndex: 0, className: this.words[place] ? "word" : "" });
+      this.shown.forEach((place) => {
+        const cell = Object.assign(document.createElement("th"), { textContent: this.body.headings[place], tabIndex: 0, className: this.words[place] ? "word" : "" });
         cell.dataset.sort = place;
         if (this.sorted && this.sorted.place === place) cell.setAttribute("aria-sort", this.sorted.up ? "ascending" : "descending");
         cell.addEventListener("click", () => this.sort(place));
@@ -200,7 +215,7 @@
       const body = table.createTBody();
       for (const at of rows.slice(0, this.limit)) {
         const row = body.insertRow();
-        this.body.columns.forEach((column, place) => Object.assign(row.insertCell(), { textContent: shown(column[at]), className: this.words[place] ? "word" : "" }));
+        this.shown.forEach((place) => Object.assign(row.insertCell(), { textContent: shown(this.body.columns[place][at]), className: this.words[place] ? "word" : "" }));
       }
       this.scroll.replaceChildren(table);
       this.count.textContent = rows.length === this.order.length && rows.length <= this.limit ? "" : `${Math.min(this.limit, rows.length)} of ${rows.length} rows `;
