@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -49,13 +50,13 @@ class Table:
         return [[text(value) for value in row] for row in self.frame.head(most).itertuples(index=False)]
 
 
-def text(value: object) -> str:
+def text(value: Any) -> str:
     """A cell for people; what is missing is a dash."""
     if isinstance(value, str):
         return value
     if pd.isna(value):
         return "-"
-    if isinstance(value, int) or float(value).is_integer():  # type: ignore[arg-type]
+    if isinstance(value, int) or float(value).is_integer():
         number = int(value)
         return f"{number:,}" if abs(number) < 1e7 else short(number)
     return f"{value:.4g}".replace("e+", "e").replace("e-0", "e-")
