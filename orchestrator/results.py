@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,8 +46,8 @@ COLUMNS = pa.schema(
         ("fault", pa.string()),  # of it, or of the other of a pair: identical, mixed or missing
     ]
 )
-NO_VALUE = {"metric": "revision", "status": "skipped", "fault": "missing"}  # the row of a revision that there is not
-INTEGERS = ("layer", "other_step", "tokens", "init_seed", "data_seed")  # which may lack
+OF_TRIALS = ("trial", "model", "n_params", "variant", "seed", "init_seed", "data_seed", "budget_flops")
+OF_MEASUREMENTS = ("status", "metric_version", "seconds", "other_trial", "other_step", "fault")
 HEADLINES = {  # metric -> heading, in the order of the table
     "held_out_loss": "loss",
     "bits_per_byte": "bits/byte",
@@ -68,14 +71,88 @@ def collect(store: Store) -> pd.DataFrame:
     configs = [store.read_trial(trial_id) for trial_id in store.trial_ids()]
     found = {config.trial_id: faults(store, config) for config in configs}
     varied = _varied(configs)
-    rows = [row for config in configs for row in _rows(store, config, found, varied)]
-    frame = pd.DataFrame(rows, columns=[*COLUMNS.names, *_config_names(rows)])
-    floats = {"flops": "float64", "budget_flops": "float64", "value": "float64", "seconds": "float64"}
-    return frame.astype({"metric_version": "Int64", **dict.fromkeys(INTEGERS, "Int64"), **floats})
+    columns = _Columns()
+    for config in configs:
+        _add(columns, store, config, found, varied)
+    return columns.frame()
 
 
-def _config_names(rows: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row if name.startswith("config/")))
+@dataclass
+class _Columns:
+    """The table as it grows: rows by checkpoint, and of each measurement, checkpoint and trial how many rows it has.
+
+    A row for each value would be a Python object for each of millions; names and layers of a checkpoint, which most
+    share, are kept once.
+    """
+
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    checkpoints: list[tuple[Any, ...]] = field(default_factory=list)
+    measurements: list[tuple[Any, ...]] = field(default_factory=list)
+    rows: list[tuple[int, int, int]] = field(default_factory=list)  # of a measurement: rows, its checkpoint, its trial
+    names: dict[tuple[Any, ...], int] = field(default_factory=dict)  # of metrics and layers, and their place
+    shapes: list[int] = field(default_factory=list)  # of each checkpoint, the place of its names
+    values: list[np.ndarray] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
+    length: int = 0
+
+    def add(self, checkpoint: tuple[Any, ...], found: Sequence[tuple[tuple[Any, ...], Sequence[Any]]]) -> None:
+        """A checkpoint's (step, tokens, flops, revision), and of each measurement (status, version, seconds, other
+        trial and step, fault) and its [metric, layer, value, reason]."""
+        rows = [row for _, values in found for row in values]
+        metrics, layers, values, reasons = zip(*rows, strict=True)
+        self.shapes.append(self.names.setdefault((metrics, layers), len(self.names)))
+        self.values.append(np.array(values, dtype=float))
+        if any(reasons):
+            self.reasons |= {self.length + place: reason for place, reason in enumerate(reasons) if reason is not None}
+        here = len(self.checkpoints), len(self.trials) - 1
+        self.measurements += [about for about, _ in found]
+        self.rows += [(len(values), *here) for _, values in found]
+        self.checkpoints.append(checkpoint)
+        self.length += len(rows)
+
+    def frame(self) -> pd.DataFrame:
+        counts, of_checkpoint, of_trial = np.array(self.rows, dtype=np.int64).reshape(-1, 3).T
+        known = [
+            (metric, layer) for metrics, layers in self.names for metric, layer in zip(metrics, layers, strict=True)
+        ]
+        ends = np.cumsum([0, *(len(metrics) for metrics, _ in self.names)])
+        places = [np.arange(first, last) for first, last in itertools.pairwise(ends)]
+        place = np.concatenate([np.empty(0, np.int64), *(places[shape] for shape in self.shapes)])
+        of_row = np.arange(len(counts)).repeat(counts)
+        parts = [
+            _taken(_typed(pd.DataFrame(self.trials, columns=_names_of(self.trials))), of_trial[of_row]),
+            _taken(_table(("step", "tokens", "flops", "revision"), self.checkpoints), of_checkpoint[of_row]),
+            _taken(_table(("metric", "layer"), known), place),
+            _taken(_table(OF_MEASUREMENTS, self.measurements), of_row),
+        ]
+        value = np.concatenate([np.empty(0), *self.values])
+        status, reason = parts[3]["status"], pd.Series([None] * self.length, dtype=parts[2]["metric"].dtype)
+        parts[3]["status"] = status.mask((status == "ok") & np.isnan(value), "skipped")
+        reason.iloc[list(self.reasons)] = list(self.reasons.values())
+        frame = pd.concat([*parts, pd.DataFrame({"value": value, "reason": reason})], axis=1)
+        extra = [name for name in frame.columns if name.startswith("config/")]
+        return frame[[*COLUMNS.names, *extra]]
+
+
+def _names_of(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    first = [name for name in COLUMNS.names if name in OF_TRIALS]
+    return [*first, *dict.fromkeys(name for trial in trials for name in trial if name.startswith("config/"))]
+
+
+def _table(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    return _typed(pd.DataFrame(rows, columns=list(names)))
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """With the types of :data:`COLUMNS`; whole numbers, which may lack, are pandas' own."""
+    kinds = {"string": pd.Series([""]).dtype, "int64": "Int64", "double": "float64"}
+    plain = dict.fromkeys(("n_params", "seed", "step"), "int64")
+    types = {name: plain.get(name, kinds[str(COLUMNS.field(name).type)]) for name in table.columns if "/" not in name}
+    return table.astype(types)
+
+
+def _taken(table: pd.DataFrame, places: np.ndarray) -> pd.DataFrame:
+    return table.take(places).reset_index(drop=True)
 
 
 def _varied(configs: Iterable[Trial]) -> tuple[str, ...]:
@@ -87,39 +164,34 @@ def _varied(configs: Iterable[Trial]) -> tuple[str, ...]:
     return tuple(name for name, values in seen.items() if len(values) > 1)
 
 
-def _rows(
-    store: Store, config: Trial, faulty: Mapping[str, Mapping[int, Fault]], varied: tuple[str, ...]
-) -> Iterator[dict[str, Any]]:
+def _add(
+    columns: _Columns,
+    store: Store,
+    config: Trial,
+    faulty: Mapping[str, Mapping[int, Fault]],
+    varied: tuple[str, ...],
+) -> None:
+    """A trial's measurements, and a row for each revision that there is not."""
     trial_id = config.trial_id
-    fixed = _trial_columns(config, varied)
     settings = {f"config/{name}": value for name, value in config.settings.items()}
+    columns.trials.append({**_trial_columns(config, varied), **settings})
     revisions = {one.step: one.name for one in config.revisions} if isinstance(config, PublishedConfig) else {}
     for step, fault in faulty[trial_id].items():
         if fault.kind == "missing":
-            why = {"revision": revisions[step], "reason": fault.reason}
-            yield {**fixed, **_at(config, step), **NO_VALUE, **why, **settings}
+            nothing = [["revision", None, None, fault.reason]]
+            columns.add(
+                (*_at(config, step), revisions[step]), [(("skipped", None, None, None, None, "missing"), nothing)]
+            )
     for step in store.measured_steps(trial_id):
-        at = _at(config, step) | {"revision": revisions.get(step)}
+        found = []
         for _, one in sorted(store.read_measurements(trial_id, step).items()):
             other_trial, other_step = one.get("other") or (None, None)
-            about = {"metric_version": one["version"], "seconds": one["seconds"]}
-            about |= {"other_trial": other_trial, "other_step": other_step}
-            about |= {"fault": _fault(one, step, faulty[trial_id], faulty)}
+            fault = _fault(one, step, faulty[trial_id], faulty)
+            about = (one["status"], one["version"], one["seconds"], other_trial, other_step, fault)
             across = "" if other_trial is None else ACROSS_STEPS if other_trial == trial_id else ACROSS_SEEDS
-            values = one["values"] or [[one["metric"] + across, None, None, one["reason"]]]
-            for metric, layer, value, reason in values:
-                status = one["status"] if one["status"] != "ok" or value is not None else "skipped"
-                yield {
-                    **fixed,
-                    **at,
-                    "metric": metric,
-                    "layer": layer,
-                    "value": value,
-                    "status": status,
-                    "reason": reason,
-                    **about,
-                    **settings,
-                }
+            found.append((about, one["values"] or [[one["metric"] + across, None, None, one["reason"]]]))
+        if found:
+            columns.add((*_at(config, step), revisions.get(step)), found)
 
 
 def _fault(
@@ -133,8 +205,8 @@ def _fault(
     return next((fault.kind for fault in found if fault is not None), None)
 
 
-def _at(config: Trial, step: int) -> dict[str, Any]:
-    return {"step": step, "tokens": config.tokens_at(step), "flops": config.flops(step)}
+def _at(config: Trial, step: int) -> tuple[int, int | None, float | None]:
+    return step, config.tokens_at(step), config.flops(step)
 
 
 def faults(store: Store, config: Trial) -> dict[int, Fault]:

@@ -267,14 +267,18 @@ class Store:
         for one in new:
             key = measurement_key(f"{one['metric']}@{one['version']}", one.get("other"))
             merged[key] = {**one, "reason": redact(one["reason"])} if one.get("reason") else dict(one)
-        (self.trial(trial_id) / MEASUREMENTS).write_json(f"{step_name(step)}.json", {"measurements": merged})
+        (self.trial(trial_id) / MEASUREMENTS).write_json(
+            f"{step_name(step)}.json", {"measurements": merged}, compact=True
+        )
 
     def forget_skipped(self, trial_id: str, step: int, metrics: Collection[str]) -> None:
         """Take back that measurements of these metrics were skipped, so that they are asked for again."""
         have = self.read_measurements(trial_id, step)
         left = {key: one for key, one in have.items() if one["status"] != "skipped" or one["metric"] not in metrics}
         if len(left) < len(have):
-            (self.trial(trial_id) / MEASUREMENTS).write_json(f"{step_name(step)}.json", {"measurements": left})
+            (self.trial(trial_id) / MEASUREMENTS).write_json(
+                f"{step_name(step)}.json", {"measurements": left}, compact=True
+            )
 
     def measured_steps(self, trial_id: str) -> list[int]:
         matches = (re.fullmatch(r"step-(\d{8})\.json", name) for name in (self.trial(trial_id) / MEASUREMENTS).names())

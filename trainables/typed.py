@@ -56,8 +56,35 @@ def _items(origin: type, arguments: tuple[Any, ...], value: Any, place: str) -> 
         _require(len(value) == len(arguments), value, place, f"a list of {len(arguments)}")
         hints: Iterable[Any] = arguments
     else:
+        if _are_rows(arguments[0], value):
+            return origin(map(tuple, value))
         hints = [arguments[0]] * len(value)
     return origin(read(hint, one, _within(place, i)) for i, (hint, one) in enumerate(zip(hints, value, strict=True)))
+
+
+def _are_rows(hint: Any, value: Any) -> bool:
+    """Whether all items are rows of such a tuple, seen column by column: tables take 30 times as long one by one.
+
+    False also where it takes a closer look to say so.
+    """
+    columns = _columns(hint)
+    if not columns or not value or set(map(type, value)) != {list} or set(map(len, value)) != {len(columns)}:
+        return False
+    for column, kinds in zip(zip(*value, strict=True), columns, strict=True):
+        if not set(map(type, column)) <= kinds:
+            return False
+        if int in kinds and any(one is not None and not _is_number(one) for one in set(column)):
+            return False
+    return True
+
+
+@functools.cache
+def _columns(hint: Any) -> tuple[frozenset[type], ...]:
+    """The types of each place of a tuple of words and floats, perhaps None; empty for any other hint."""
+    if typing.get_origin(hint) is not tuple or ... in typing.get_args(hint):
+        return ()
+    found = [frozenset(typing.get_args(one) or (one,)) for one in typing.get_args(hint)]
+    return tuple(found) if all(kinds <= {str, int, float, type(None)} for kinds in found) else ()
 
 
 def _fields(hint: Any, value: Any, place: str) -> Any:

@@ -85,3 +85,31 @@ def test_a_value_nested_without_end_is_shown_in_short() -> None:
     with pytest.raises(FormError) as caught:
         read(int, value, "x")
     assert len(str(caught.value)) < 200
+
+
+Rows = list[tuple[str, int | None, float | None]]
+
+
+def test_rows_of_a_table_are_read_as_one_by_one() -> None:
+    rows = [["a", 1, 0.5], ["b", None, None]]
+    assert read(Rows, rows) == [("a", 1, 0.5), ("b", None, None)]
+    assert read(Rows, [*rows, ["c", 2, 3]]) == [("a", 1, 0.5), ("b", None, None), ("c", 2, 3)]
+    assert read(Rows, []) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (["c", True, 1.0], "1.1: must be a whole number"),
+        (["c", 2**63, 1.0], "1.1: must be a whole number"),
+        (["c", 1.0, 1.0], "1.1: must be a whole number"),
+        (["c", 1, 10**400], "1.2: must be a number"),
+        ([None, 1, 1.0], "1.0: must be text"),
+        (["c", 1], "1: must be a list of 3"),
+        ("abc", "1: must be a list"),
+    ],
+)
+def test_a_row_of_another_form_is_named_with_its_place(row: object, said: str) -> None:
+    with pytest.raises(FormError) as caught:
+        read(Rows, [["a", 1, 0.5], row])
+    assert str(caught.value).startswith(said)
