@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +17,15 @@ COLOURS = ("tab:blue", "tab:orange", "tab:green")  # of H0, H1, H2
 LONGEST = 100  # bars of a dimension that are drawn; the others are too short to see
 
 
-def pictures(diagrams: pd.DataFrame) -> dict[str, bytes]:
-    """PNG images by name, of a table as :func:`metrics.diagrams.read` gives it; empty where there is no bar at all."""
+def pictures(diagrams: pd.DataFrame, names: Collection[str] | None = None) -> dict[str, bytes]:
+    """PNG images by name, of a table as :func:`metrics.diagrams.read` gives it; empty where there is no bar at all.
+
+    names: those wanted of ``barcodes``, ``diagrams`` and ``betti_curves``; all unless given.
+    """
     if diagrams.empty:
         return {}
     drawings = {"barcodes": draw_barcodes, "diagrams": draw_diagram, "betti_curves": draw_betti_curves}
-    return {name: _panels(diagrams, draw) for name, draw in drawings.items()}
+    return {name: _panels(diagrams, draw) for name, draw in drawings.items() if names is None or name in names}
 
 
 def _panels(diagrams: pd.DataFrame, draw: Callable[[Axes, dict[int, np.ndarray]], None]) -> bytes:
