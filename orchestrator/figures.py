@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("tab:blue", "tab:orange", "tab:green")  # of H0, H1, H2
+PANEL = 2.1875  # inches: two are 350 pixels, which TensorBoard shows as they are; larger ones it thins out
 LONGEST = 100  # bars of a dimension that are drawn; the others are too short to see
 
 
@@ -35,7 +36,7 @@ def _panels(diagrams: pd.DataFrame, draw: Callable[[Axes, dict[int, np.ndarray]]
     layers = sorted(diagrams["layer"].unique())
     columns = math.ceil(math.sqrt(len(layers)))
     rows = math.ceil(len(layers) / columns)
-    figure = Figure(figsize=(2.6 * columns, 2.5 * rows), dpi=80)
+    figure = Figure(figsize=(PANEL * columns, PANEL * rows), dpi=80)
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, layer in zip(panels, layers, strict=False):

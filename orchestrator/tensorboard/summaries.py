@@ -37,17 +37,21 @@ def image(tag: str, png: bytes) -> Summary:
 
 
 def layout(categories: Mapping[str, Mapping[str, str]]) -> Summary:
-    """Charts by their title, each a regular expression of the tags that it shows, by category."""
+    """Charts by their title, each a regular expression of the tags that it shows, by category.
+
+    The first category is open, the others once they are clicked at: a browser asks for each chart and run by itself.
+    """
     found = layout_pb2.Layout(
         category=[
             layout_pb2.Category(
-                title=category,
+                title=title,
+                closed=index > 0,
                 chart=[
-                    layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=[tags]))
-                    for title, tags in charts.items()
+                    layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=[tags]))
+                    for name, tags in charts.items()
                 ],
             )
-            for category, charts in categories.items()
+            for index, (title, charts) in enumerate(categories.items())
         ]
     )
     tensor = make_tensor_proto(np.array(found.SerializeToString(), dtype=object))
