@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from orchestrator.tensorboard.event_files import Run, log_directory
 from trainables.config import Trial
 
 CURVES = ("loss", "learning_rate", "tokens_per_s", "grad_norm")
+NAME = "overview"  # of the run
 FINAL = "final/"  # how the tags of a trial's final values begin
 WITH_SEED, LAYER = "/with_seed_", "/layer_"  # and how what follows a value's name does
 ALWAYS = ("model", "seed", "budget_flops")
@@ -78,15 +80,23 @@ class Overview:
             self._values |= new
 
     def write(self) -> None:
-        """Where it is not written as it is; whatever was written before goes."""
+        """Where it is not written as it is, as a run of another name than the last, which goes.
+
+        Of a run that it knows TensorBoard keeps the columns that it read first.
+        """
         if self._is_written:
             return
-        run = Run(log_directory(self.store))
-        for old in run.directory.glob("events.out.tfevents.*"):
-            old.unlink()
+        directory = log_directory(self.store)
+        old = sorted(directory.glob(f"{NAME}-*"))
+        last = max((int(number) for path in old if (number := path.name.rpartition("-")[2]).isdigit()), default=0)
+        run = Run(directory / f"{NAME}-{last + 1}")
         run.write(self._header(), 0, time.time())
         run.write(summaries.layout(self._charts()), 0, time.time())
         run.close()
+        for path in old:
+            shutil.rmtree(path)
+        for path in directory.glob("events.out.tfevents.*"):  # where earlier versions wrote it
+            path.unlink()
         self._is_written = True
 
     def _header(self) -> Any:

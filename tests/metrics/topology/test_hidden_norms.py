@@ -44,7 +44,7 @@ def test_a_layer_that_overflowed_says_why_and_the_others_have_values(observation
     clouds = np.ones((2, 5, 3))
     clouds[1, 2, 0] = np.inf
     found = list(measure(observation(hidden_states=clouds)))
-    assert {v.value for v in found if v.layer == 0} == {pytest.approx(3**0.5)}
+    assert [v.value for v in found if v.layer == 0] == pytest.approx([3**0.5] * len(found[::2]))
     assert {v.value for v in found if v.layer == 1} == {None}
     assert all("infinite" in str(v.reason) for v in found if v.layer == 1)
 

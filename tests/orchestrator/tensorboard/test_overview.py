@@ -18,9 +18,10 @@ from orchestrator.tensorboard.overview import hyperparameters
 from trainables.config import TrialConfig
 
 
-def read(directory: Path) -> tuple[Any, dict[str, list[str]]]:
+def read(board: Path) -> tuple[Any, dict[str, list[str]]]:
     """The experiment, and the titles of charts by category."""
-    accumulator = EventAccumulator(str(directory))
+    (run,) = board.glob("overview-*")
+    accumulator = EventAccumulator(str(run))
     accumulator.Reload()
     content = accumulator.SummaryMetadata("_hparams_/experiment").plugin_data.content
     (layout,) = accumulator.Tensors("custom_scalars__config__")
@@ -60,7 +61,7 @@ def measurement(metric: str, *names: str) -> dict[str, Any]:
 
 def test_a_finished_store_has_its_settings_and_values(finished: Path) -> None:
     experiment, charts = read(log_directory(Store.existing(str(finished))))
-    assert {"held_out_loss", "held_out_loss/CPython language reference"} <= set(charts["Evaluation"])
+    assert {"held_out_loss", "perplexity", "bits_per_byte"} <= set(charts["Evaluation"])
     assert charts["Agreement between seeds"] == [
         f"{name}/across_seeds" for name in ("linear_cka", "representation_topology_divergence")
     ]
@@ -98,10 +99,10 @@ def test_it_is_written_anew_when_there_is_something_new_and_else_left_alone(
 ) -> None:
     overview = Overview.of(Store.open(str(tmp_path)))
 
-    def written() -> tuple[Any, dict[str, list[str]], Path]:
+    def written() -> tuple[Any, dict[str, list[str]], str]:
         overview.write()
-        (file,) = (tmp_path / "tensorboard").iterdir()
-        return *read(file.parent), file
+        (run,) = (tmp_path / "tensorboard").iterdir()
+        return *read(run.parent), run.name
 
     one, other = variants(config, "learning_rate", [1e-3, 2e-3])
     overview.add(one)
@@ -111,14 +112,26 @@ def test_it_is_written_anew_when_there_is_something_new_and_else_left_alone(
     assert charts.keys() == {"Training", "Evaluation"}
     overview.add(one)
     overview.note([measurement("held_out", "held_out_loss"), {"metric": "late", "values": [["late", 1, None, "why"]]}])
-    inode = first.stat().st_ino
-    assert written()[2].stat().st_ino == inode
+    assert written()[2] == first == "overview-1"
     overview.add(other)
     assert values(written()[0])["learning_rate"] == [1e-3, 2e-3]
     overview.note([measurement("linear_cka", "linear_cka/across_steps")])
     experiment, charts, _ = written()
     assert charts["Change between checkpoints"] == ["linear_cka/across_steps"]
+    assert written()[2] == "overview-3"
     assert [one.name.tag for one in experiment.metric_infos] == ["final/held_out_loss", "final/linear_cka/across_steps"]
+
+
+def test_that_of_an_earlier_version_goes_and_others_files_stay(tmp_path: Path, config: TrialConfig) -> None:
+    board = tmp_path / "tensorboard"
+    for name in ("events.out.tfevents.1.host.1.0", "notes.txt", "overview-9/x", "trial/events.out.tfevents.1.host.1.0"):
+        (board / name).parent.mkdir(parents=True, exist_ok=True)
+        (board / name).write_text("")
+    overview = Overview.of(Store.open(str(tmp_path)))
+    overview.add(config)
+    overview.write()
+    assert sorted(path.name for path in board.iterdir()) == ["notes.txt", "overview-10", "trial"]
+    assert len(list((board / "trial").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
