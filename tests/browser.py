@@ -1,0 +1,46 @@
+"""A genuine headless Chromium for tests of pages: found or skipped, and what it complains of is collected."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+
+SCREENSHOTS = "TOPOSWEEP_SCREENSHOTS"  # a folder where screenshots are kept to be looked at
+
+
+@contextlib.contextmanager
+def page(complaints: list[str], *, width: int = 1280, height: int = 900) -> Iterator[Page]:
+    """A page of a Chromium of its own; errors of its console and uncaught ones are added to ``complaints``.
+
+    Skips the test where there is no Chromium.
+    """
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("there is no chromium on the PATH")
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            complaints.append(f"{message.text} ({message.location.get('url', '')})")
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        opened = browser.new_page(viewport={"width": width, "height": height})
+        opened.on("console", hear)
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        yield opened
+        browser.close()
+
+
+def keep_screenshot(page: Page, name: str, folder: Path) -> Path:
+    """As ``name``.png in the folder that $TOPOSWEEP_SCREENSHOTS names, or else in ``folder``."""
+    path = Path(os.environ.get(SCREENSHOTS) or folder) / f"{name}.png"
+    page.screenshot(path=path)
+    assert path.stat().st_size > 10_000
+    return path
