@@ -16,7 +16,7 @@ from orchestrator.progress import Counts, Display
 from orchestrator.requests import Request, prescribed_steps
 from orchestrator.spec import Sweep
 from orchestrator.store import ERROR_LOG, STATUS, Status, Store
-from orchestrator.tensorboard import TrialBoard
+from orchestrator.tensorboard import Overview, TrialBoard
 from orchestrator.trials import pause_s
 from trainables.checkpoint import committed_steps
 from trainables.config import PublishedConfig, Trial
@@ -108,6 +108,7 @@ class Collector:
     ) -> None:
         self.store, self.sweep, self.pool, self.display = store, sweep, pool, display
         self.planned, self.training = planned, training
+        self.overview = Overview.of(store)
         self.watched: dict[str, _Watched] = {}
         self.poll_s = POLL_S if store.root.is_local else POLL_REMOTE_S
         self.waiting = list(training)
@@ -178,6 +179,7 @@ class Collector:
                 self.failed += status is None or status.state not in ("done", "stopped")
         for measured in self.pool.poll(self.poll_s):
             self._note(measured)
+        self.overview.write()
         self.display.update(self._counts())
 
     def _say_died(self, watched: _Watched, status: Status) -> None:
@@ -196,6 +198,7 @@ class Collector:
                 self.running.append(self._watch(trial))
 
     def _watch(self, trial: PlannedTrial) -> _Watched:
+        self.overview.add(trial.config)
         watched = self.watched[trial.trial_id] = _Watched(
             trial, TrialBoard.open(self.store, trial.config, trial.unmeasured)
         )
@@ -263,6 +266,7 @@ class Collector:
         self.measured += 1
         request = measured.request
         watched = self.watched[request.trial_id]
+        self.overview.note(measured.measurements)
         watched.board.add_measurements(request.step, measured.measurements)
         watched.in_evaluation -= 1
         alone = request.other is None and request.of is None
@@ -272,7 +276,7 @@ class Collector:
             self._observed(watched.planned.config, request.step)
         self._release(watched.planned.config)
         if not watched.training and not watched.in_evaluation:
-            watched.board.close()
+            watched.board.close(for_good=False)
         if any(one["status"] == "failed" for one in measured.measurements):
             self._failed.append(measured)
 
@@ -300,6 +304,7 @@ class Collector:
         """Close every board. Raises the error that ended the loop, if one did."""
         for watched in self.watched.values():
             watched.board.close()
+        self.overview.write()
         if self._error is not None:
             raise self._error
 

@@ -27,11 +27,11 @@ from trainables.token_store import WINDOW, TokenStore
 # Measured on a finished quickstart, 3 layers and 256 points, each rounded up. Per layer, embeddings counted as one:
 WEIGHTS_HEADER = 2_000  # 1.3 kB: names and shapes, config.json, manifest
 STATE_HEADER = 5_000  # 3.6 kB: the same of two moments and a counter for each parameter, and the RNG
-RECORDS = 10_000  # 7 kB of measurements per checkpoint
+RECORDS = 14_000  # 9 kB of measurements per checkpoint, and 4 kB of them in TensorBoard's files
 DIAGRAMS = 20  # 18 bytes per checkpoint and point
 # and per step, and per trial:
 LOG = 400  # 150 to 280 bytes in the log, and as many in TensorBoard's files
-BOARD = 250_000  # 190 kB, most of it pictures of diagrams
+BOARD = 300_000  # 260 kB of pictures of diagrams, and final values
 EMBEDDED_CORPUS = 3_000_000  # 2.8 MB, CPython's own text as shards
 TENSOR_RECORD = 20_000  # 76 matrices of a pythia-70m take 7 kB
 FEWEST_PARTS = 24  # 20: so far a small sweep reads its corpus until the held-out splits are full

@@ -24,7 +24,7 @@ from orchestrator.scratch import remove_abandoned
 from orchestrator.search import Search
 from orchestrator.spec import Sweep
 from orchestrator.store import ERROR_LOG, STATUS, TRIALS, Store
-from orchestrator.tensorboard import quiet_writers, write_hparams_header
+from orchestrator.tensorboard import quiet_writers
 from orchestrator.tuning import tune_trials
 from orchestrator.words import SpecError
 from trainables import ingest, models, packing
@@ -94,7 +94,6 @@ def _run(sweep: Sweep, space: str, store: Store, address: str | None, console: C
         store.write_sweep(space, sweep, provenance.collect(), commits)
         store = store.anchored(functools.partial(console.print, style="yellow", highlight=False, markup=False))
         _write_records(planned, store)
-        write_hparams_header(store, [store.read_trial(trial_id) for trial_id in store.trial_ids()])
         pool = EvaluatorPool.start(store, sweep)
         try:
             with Display(console) as display, quiet_writers():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,15 +14,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = ("tab:blue", "tab:orange", "tab:green")  # of H0, H1, H2
+PANEL = 2.1875  # inches: two are 350 pixels, which TensorBoard shows as they are; larger ones it thins out
 LONGEST = 100  # bars of a dimension that are drawn; the others are too short to see
 
 
-def pictures(diagrams: pd.DataFrame) -> dict[str, bytes]:
-    """PNG images by name, of a table as :func:`metrics.diagrams.read` gives it; empty where there is no bar at all."""
+def pictures(diagrams: pd.DataFrame, names: Collection[str] | None = None) -> dict[str, bytes]:
+    """PNG images by name, of a table as :func:`metrics.diagrams.read` gives it; empty where there is no bar at all.
+
+    names: those wanted of ``barcodes``, ``diagrams`` and ``betti_curves``; all unless given.
+    """
     if diagrams.empty:
         return {}
     drawings = {"barcodes": draw_barcodes, "diagrams": draw_diagram, "betti_curves": draw_betti_curves}
-    return {name: _panels(diagrams, draw) for name, draw in drawings.items()}
+    return {name: _panels(diagrams, draw) for name, draw in drawings.items() if names is None or name in names}
 
 
 def _panels(diagrams: pd.DataFrame, draw: Callable[[Axes, dict[int, np.ndarray]], None]) -> bytes:
@@ -32,7 +36,7 @@ def _panels(diagrams: pd.DataFrame, draw: Callable[[Axes, dict[int, np.ndarray]]
     layers = sorted(diagrams["layer"].unique())
     columns = math.ceil(math.sqrt(len(layers)))
     rows = math.ceil(len(layers) / columns)
-    figure = Figure(figsize=(2.6 * columns, 2.5 * rows), dpi=80)
+    figure = Figure(figsize=(PANEL * columns, PANEL * rows), dpi=80)
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, layer in zip(panels, layers, strict=False):

@@ -186,8 +186,8 @@ def _add(
         found = []
         for _, one in sorted(store.read_measurements(trial_id, step).items()):
             other_trial, other_step = one.get("other") or (None, None)
-            wrong = _fault(one, step, faulty[trial_id], faulty)
-            about = (one["status"], one["version"], one["seconds"], other_trial, other_step, wrong)
+            kind = _fault(one, step, faulty[trial_id], faulty)
+            about = (one["status"], one["version"], one["seconds"], other_trial, other_step, kind)
             across = "" if other_trial is None else ACROSS_STEPS if other_trial == trial_id else ACROSS_SEEDS
             found.append((about, one["values"] or [[one["metric"] + across, None, None, one["reason"]]]))
         if found:

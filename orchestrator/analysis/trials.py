@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from metrics.base import ACROSS_SEEDS
+from metrics.topology.hidden_norms import OF_QUANTILES
 from orchestrator.results import newest
 
 LOSS = "held_out_loss"
@@ -24,8 +25,8 @@ class Trials:
 
     about: indexed by trial: model, variant, n_params, seed, budget_flops, tokens, flops and loss at the end, and, where
     known, learning_rate and parameter_norm. values: the same rows, (metric, layer) columns, at the end or, of
-    :func:`early`, before. ``values`` of pairs of seeds are left out: two trials share each of them, and what is counted
-    twice looks surer than it is.
+    :func:`early`, before. Values of pairs of seeds are left out: two trials share each of them, and what is counted
+    twice looks surer than it is. So are the quantiles of hidden norms, which say the same as their mean 13 times over.
     """
 
     about: pd.DataFrame
@@ -55,7 +56,7 @@ class Steps:
     def of(cls, values: pd.DataFrame, ends: Mapping[str, int]) -> Steps:
         sound = values["fault"].isna() & (values["status"] == "ok") & np.isfinite(values["value"].astype(float))
         rows = newest(values[sound])
-        rows = rows[~rows["metric"].str.endswith(ACROSS_SEEDS)]
+        rows = rows[~(rows["metric"].str.endswith(ACROSS_SEEDS) | rows["metric"].isin(OF_QUANTILES))]
         codes, names = pd.factorize(rows["trial"])
         return cls(rows, codes, pd.Index(names), np.array([ends.get(name, -1) for name in names], dtype=np.int64))
 

@@ -25,7 +25,7 @@ def table(layers: int, bars: dict[int, np.ndarray] = BARS) -> pd.DataFrame:
 def test_there_is_a_panel_for_each_layer(layers: int, rows: int, columns: int) -> None:
     for name, png in figures.pictures(table(layers)).items():
         height, width, _ = imread(io.BytesIO(png), format="png").shape
-        assert (height, width) == (200 * rows, 208 * columns), name
+        assert (height, width) == (175 * rows, 175 * columns), name
 
 
 def test_without_a_bar_there_is_no_picture() -> None:
@@ -59,3 +59,7 @@ def test_betti_curves_count_the_bars_alive_and_the_component_that_stays() -> Non
         assert h0[1][np.searchsorted(h0[0], radius)] == expected
     assert h1[1][np.searchsorted(h1[0], 2.2)] == 1
     assert h1[1].sum() == ((h1[0] >= 2) & (h1[0] < 2.5)).sum()
+
+
+def test_only_what_is_asked_for_is_drawn() -> None:
+    assert list(figures.pictures(table(1), ("diagrams",))) == ["diagrams"]

@@ -44,6 +44,7 @@ def test_results_are_the_tables_of_the_command_line(finished: Path) -> None:
     assert len(found.values) == len(written)
     pd.testing.assert_series_equal(found.values["value"], written["value"])
     assert set(found.final["trial"]) == set(written["trial"])
+    assert any("2 seeds" in remark for remark in found.analysis.remarks)  # which are too few for all else
 
 
 def test_what_is_wrong_is_said_as_on_the_command_line(tmp_path: Path) -> None:

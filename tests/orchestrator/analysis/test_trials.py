@@ -24,6 +24,7 @@ def test_values_are_a_row_per_trial_and_a_column_per_metric_and_layer() -> None:
 
 def test_what_is_unsound_or_not_done_is_left_out() -> None:
     values = {(LOSS, None): LOSSES, ("held_out_loss/code", None): LOSSES, ("rtd/across_seeds", None): LOSSES}
+    values["hidden_norm/0.5", 1] = LOSSES
     frame, ends = planted.results(ABOUT, {**values, ("depth", 1): np.array([1.0, np.nan, np.inf, 4.0])})
     old = frame[frame["metric"] == "depth"].assign(metric_version=0, value=9.0)
     frame.loc[(frame["trial"] == "trial-3") & (frame["metric"] == "depth"), "fault"] = "identical"

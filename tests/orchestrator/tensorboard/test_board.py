@@ -1,23 +1,26 @@
 import shutil
-import threading
-import time
 from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.plugins.hparams import plugin_data_pb2
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from orchestrator.store import Store
-from orchestrator.tensorboard import TrialBoard, log_directory, quiet_writers, restore
+from orchestrator.tensorboard import TrialBoard, log_directory, restore
+from orchestrator.tensorboard.board import pictured
 from trainables.step_log import read_segment, segment_starts
 
 
 def read(directory: Path) -> EventAccumulator:
-    accumulator = EventAccumulator(str(directory), size_guidance={"scalars": 0})
+    accumulator = EventAccumulator(str(directory), size_guidance={"scalars": 0, "images": 0})
     accumulator.Reload()
     return accumulator
+
+
+def runs(store: Store) -> list[str]:
+    """Beside the overview, which is one."""
+    names = sorted(path.name for path in log_directory(store).iterdir())
+    assert sum(name.startswith("overview-") for name in names) == 1
+    return [name for name in names if not name.startswith("overview-")]
 
 
 @pytest.fixture
@@ -54,17 +57,90 @@ def test_pairs_across_seeds_have_a_curve_for_each_other_seed(trial: tuple[Store,
     assert "representation_topology_divergence/across_steps/layer_0" in tags
 
 
-def test_the_last_checkpoint_has_pictures(trial: tuple[Store, str]) -> None:
+def test_the_last_checkpoint_has_all_pictures_and_a_few_before_it_diagrams(trial: tuple[Store, str]) -> None:
     store, trial_id = trial
     events = read(log_directory(store) / trial_id)
-    assert set(events.Tags()["images"]) == {
-        f"persistent_homology/{name}" for name in ("barcodes", "diagrams", "betti_curves")
-    }
-    for tag in events.Tags()["images"]:
-        (image,) = events.Images(tag)
-        assert image.step == store.read_trial(trial_id).steps
-        assert image.encoded_image_string.startswith(b"\x89PNG")
-        assert (image.width, image.height) == (2 * 208, 2 * 200)
+    end = store.read_trial(trial_id).steps
+    steps = {"barcodes": [end], "betti_curves": [end], "diagrams": store.measured_steps(trial_id)}
+    assert set(events.Tags()["images"]) == {f"persistent_homology/{name}" for name in steps}
+    for name, expected in steps.items():
+        images = events.Images(f"persistent_homology/{name}")
+        assert sorted(image.step for image in images) == expected
+        for image in images:
+            assert image.encoded_image_string.startswith(b"\x89PNG")
+            assert (image.width, image.height) == (350, 350)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([], []),
+        ([0], [0]),
+        ([0, 1, 2, 4, 6], [0, 1, 2, 4, 6]),
+        ([0, *(2**k for k in range(8)), 248], [0, 2, 8, 32, 64, 248]),
+        ([0, *(2**k for k in range(10)), *range(1000, 144000, 1000)], [0, 8, 128, 1000, 13000, 143000]),
+    ],
+)
+def test_steps_with_pictures_are_spread_on_a_log_scale(steps: list[int], expected: list[int]) -> None:
+    assert sorted(pictured(steps)) == expected
+
+
+def test_final_values_are_the_models_or_the_mean_over_blocks_and_of_pairs_once_all_are_there(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    config = store.read_trial(store.trial_ids()[0])
+    end = config.steps
+    board = TrialBoard.open(store, config)
+
+    def final() -> dict[str, list[tuple[int, float]]]:
+        events = read(board.run.directory)
+        tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("final/made")]
+        return {tag[len("final/made_") :]: [(one.step, one.value) for one in events.Scalars(tag)] for tag in tags}
+
+    def measure(step: int, *values: tuple[str, int | None, float | None], other: list[object] | None = None) -> None:
+        listed = [[f"made_{name}", layer, value, None] for name, layer, value in values]
+        record = {"metric": "made", "version": 1, "values": listed, "status": "ok", "reason": None, "seconds": 0.0}
+        store.add_measurements(config.trial_id, step, [record | ({"other": other} if other else {})])
+
+    others = [trial_id for trial_id in store.trial_ids() if trial_id != config.trial_id]
+    measure(2, ("early", None, 1.0))
+    measure(end, ("both", None, 3.0), ("both", 1, 9.0), ("blocks", 0, 50.0), ("blocks", 1, 1.0), ("blocks", 2, 2.0))
+    board.close(for_good=False)
+    alone = {"both": [(end, 3.0)], "blocks": [(end, 1.5)]}
+    assert final() == alone
+    measure(end, ("pair/across_seeds", 1, 1.0), ("pair/across_seeds", 2, 2.0), other=[others[0], end])
+    board.close(for_good=False)
+    assert final() == alone
+    measure(end, ("pair/across_seeds", 1, 6.0), ("pair/across_seeds", 2, None), other=[others[1], end])
+    for _ in range(2):
+        board.close()
+        assert final() == alone | {"pair/across_seeds": [(end, 3.0)]}
+
+
+def test_embeddings_alone_are_a_final_value_and_a_trial_that_ended_early_has_none(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    config = store.read_trial(store.trial_ids()[0])
+    record = {"metric": "made", "version": 1, "status": "ok", "reason": None, "seconds": 0.0}
+    store.add_measurements(config.trial_id, config.steps, [record | {"values": [["of_embeddings", 0, 4.0, None]]}])
+    TrialBoard.open(store, config).close()
+    (value,) = read(log_directory(store) / config.trial_id).Scalars("final/of_embeddings")
+    assert (value.step, value.value) == (config.steps, 4.0)
+    (store.trial(config.trial_id) / "measurements").delete(f"step-{config.steps:08d}.json")
+    TrialBoard.open(store, config).close()
+    tags = read(log_directory(store) / config.trial_id).Tags()["scalars"]
+    assert [tag for tag in tags if tag.startswith("final/")] == []
+
+
+def test_a_layer_without_norms_has_no_histogram(store_copy: Path) -> None:
+    store = Store.existing(str(store_copy))
+    trial_id = store.trial_ids()[0]
+    for step in store.measured_steps(trial_id):
+        norms = store.read_measurements(trial_id, step)["hidden_norm@1"]
+        gone = [[name, layer, None if layer == 2 else value, why] for name, layer, value, why in norms["values"]]
+        store.add_measurements(trial_id, step, [norms | {"values": gone}])
+    shutil.rmtree(log_directory(store))
+    restore(store)
+    tags = set(read(log_directory(store) / trial_id).Tags()["tensors"])
+    assert {tag for tag in tags if tag.startswith("hidden_norm/")} == {f"hidden_norm/layer_{k}" for k in (0, 1, 3)}
 
 
 def test_without_its_diagrams_a_trial_has_no_picture_and_all_its_numbers(store_copy: Path) -> None:
@@ -84,21 +160,8 @@ def test_what_comes_after_the_end_is_shown_too(store_copy: Path) -> None:
     board.close()
     board.add_measurements(2, [{"metric": "late", "version": 1, "values": [["late", None, 3.0, None]]}])
     board.close()
-    values = read(board.directory).Scalars("late")
+    values = read(board.run.directory).Scalars("late")
     assert [(event.step, event.value) for event in values] == [(2, 3.0)]
-
-
-def test_hparams_of_the_sweep_and_of_each_trial(trial: tuple[Store, str]) -> None:
-    store, trial_id = trial
-
-    def plugin(directory: Path, tag: str) -> plugin_data_pb2.HParamsPluginData:
-        content = read(directory).SummaryMetadata(tag).plugin_data.content
-        return plugin_data_pb2.HParamsPluginData.FromString(content)
-
-    columns = plugin(log_directory(store), "_hparams_/experiment").experiment
-    assert {"seed", "budget_flops"} <= {info.name for info in columns.hparam_infos}
-    session = plugin(log_directory(store) / trial_id, "_hparams_/session_start_info").session_start_info
-    assert session.hparams["seed"].number_value == store.read_trial(trial_id).seed
 
 
 def test_a_resumed_trial_shows_no_step_twice(store_copy: Path) -> None:
@@ -126,7 +189,7 @@ def test_runs_that_are_gone_are_made_anew_from_the_store_alone(store_copy: Path,
     before = set(read(log_directory(store) / first).Tags()["scalars"])
     shutil.rmtree(log_directory(store) / lost.replace("first", first))
     restore(store)
-    assert sorted(path.name for path in log_directory(store).iterdir() if path.is_dir()) == store.trial_ids()
+    assert runs(store) == store.trial_ids()
     assert set(read(log_directory(store) / first).Tags()["scalars"]) == before
     assert {"train/loss", "held_out_loss", "parameter_norm"} <= before
 
@@ -137,7 +200,7 @@ def test_a_trial_that_never_started_gets_no_run(store_copy: Path) -> None:
     shutil.rmtree(log_directory(store))
     shutil.rmtree(store_copy / "trials" / waiting / "checkpoints")
     restore(store)
-    assert sorted(path.name for path in log_directory(store).iterdir() if path.is_dir()) == others
+    assert runs(store) == others
 
 
 def test_runs_that_are_there_are_left_alone(store_copy: Path) -> None:
@@ -167,28 +230,3 @@ def test_of_two_versions_of_a_metric_the_newest_is_shown(store_copy: Path) -> No
     restore(store)
     values = read(log_directory(store) / trial).Scalars("parameter_norm")
     assert [(event.step, event.value) for event in values] == [(step, 7.0) for step in store.measured_steps(trial)]
-
-
-def test_a_writer_whose_disk_went_away_is_an_error_for_the_caller_and_nothing_is_said_of_its_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[type[BaseException]] = []
-    monkeypatch.setattr(threading, "excepthook", lambda args: said.append(args.exc_type))
-
-    def write() -> None:
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            writer.add_event(Event(wall_time=1.0, step=3))
-            time.sleep(0.01)
-
-    with quiet_writers():
-        writer = EventFileWriter(str(tmp_path / "board"))
-        writer.add_event(Event(wall_time=1.0, step=1))
-        shutil.rmtree(tmp_path / "board")
-        with pytest.raises(FileNotFoundError, match="board"):
-            write()
-        assert said == []
-        thread = threading.Thread(target=lambda: [][1])  # others are heard as ever
-        thread.start()
-        thread.join()
-    assert said == [IndexError]
