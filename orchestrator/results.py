@@ -245,8 +245,10 @@ def write(store: Store, frame: pd.DataFrame) -> None:
 
 def newest(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows of the highest version of each metric in the store: versions never share a mean or a plot."""
-    highest = frame.groupby("metric")["metric_version"].transform("max")
-    return frame[frame["metric_version"] == highest]
+    versions = frame.groupby("metric")["metric_version"].agg(["min", "max"])
+    if (versions["min"] == versions["max"]).all():
+        return frame
+    return frame[frame["metric_version"] == frame["metric"].map(versions["max"])]
 
 
 def trajectories(frame: pd.DataFrame) -> pd.DataFrame:
@@ -273,7 +275,9 @@ def trajectories(frame: pd.DataFrame) -> pd.DataFrame:
 
 def at_budget(store: Store, frame: pd.DataFrame) -> pd.DataFrame:
     """:func:`trajectories` at the last step of each trial that is done: a row per trial and metric."""
-    return trajectories(frame[frame["step"] == frame["trial"].map(ends(store))])
+    trials, names = pd.factorize(frame["trial"])
+    last = names.map(ends(store)).to_numpy(dtype=float, na_value=np.nan)
+    return trajectories(frame[frame["step"].to_numpy() == last[trials]] if len(names) else frame)
 
 
 def ends(store: Store) -> dict[str, int]:

@@ -30,7 +30,7 @@ class Bars:
 
 def kept(store: Store, values: Values) -> list[Bars]:
     """The diagrams of the largest budgets' first seeds, at most ``STEPS`` checkpoints of each of ``TRIALS`` trials."""
-    rows = values.rows[values.rows["metric"] == METRIC]
+    rows = values.rows_of(METRIC)
     return [one for label, trial, steps in _chosen(values, rows) for one in _of_trial(store, label, trial, steps)]
 
 

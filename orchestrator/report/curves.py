@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -21,20 +24,7 @@ from orchestrator.report.charts import (
     rounded,
     thin,
 )
-from orchestrator.report.series import (
-    AXES,
-    LOSS,
-    Cell,
-    Values,
-    metrics_of,
-    of_layer,
-    parts,
-    short,
-    sound,
-    spread,
-    thinned,
-)
-from orchestrator.report.series import matrix as pivot
+from orchestrator.report.series import AXES, LOSS, Values, matrix, of_layer, of_metric, parts, short, sound, thinned
 
 LINES = 36  # of single seeds in a chart
 STEPS = 40  # of a heat map
@@ -45,15 +35,14 @@ CROSSES = " A cross is a checkpoint with a fault, which is no part of any mean."
 
 def against_compute(values: Values) -> Panel | None:
     """Metrics of the whole model, the held-out loss first: seeds, their mean and spread."""
-    rows = values.rows[values.rows["layer"].isna() & (values.rows[values.along] > 0)]
-    names = metrics_of(rows, layered=False)
+    names = [name for name in values.metrics(layered=False) if (values.rows_of(name)[values.along] > 0).any()]
     if not names:
         return None
-    frames = {key(place): _lines(values, rows[rows["metric"] == name]) for place, name in enumerate(names)}
+    frames = {key(place): _lines(values, name) for place, name in enumerate(names)}
     said = "Thin: a seed at its checkpoints. Thick and shaded: mean and standard deviation over seeds."
     ends = "" if values.published else " Diamonds: the ends of the budgets."
     layout = {"xaxis": axis(AXES[values.along], log=True), "yaxis": axis("")}
-    titles = {key(place): {"yaxis": {"title": {"text": _unit(name)}}} for place, name in enumerate(names)}
+    titles = {key(place): _y(_unit(name)) for place, name in enumerate(names)}
     chart = Chart(frames, layout, titles)
     return Panel("loss", said + ends + _of_faults(values) + _left_out(values), [chart], [Control("metric", names)])
 
@@ -62,8 +51,12 @@ def _unit(name: str) -> str:
     return "held-out loss (nats/token)" if name == LOSS else name
 
 
+def _y(title: str) -> dict[str, Any]:
+    return {"yaxis": {"title": {"text": title}}}
+
+
 def _of_faults(values: Values) -> str:
-    return CROSSES if values.rows["fault"].notna().any() else ""
+    return CROSSES if values.has_faults else ""
 
 
 def drawn_cells(values: Values) -> list[int]:
@@ -73,11 +66,16 @@ def drawn_cells(values: Values) -> list[int]:
     return [values.cells_of(kind)[0] for kind in values.kinds][: MANY // 2]
 
 
+def largest_first(values: Values) -> list[int]:
+    """Cells to choose from: the largest of each model and variant, then others, as many as a list holds."""
+    first = [values.cells_of(kind)[0] for kind in values.kinds]
+    chosen = set(first)
+    return [*first, *(place for place in range(len(values.cells)) if place not in chosen)][:MANY]
+
+
 def _left_out(values: Values) -> str:
     count = len(drawn_cells(values))
-    return (
-        "" if count == len(values.cells) else f" Lines are of {count} of {len(values.cells)} groups, each the largest."
-    )
+    return "" if count == len(values.cells) else f" Lines are of {count} of {len(values.cells)} groups."
 
 
 def _shade(values: Values, place: int) -> str:
@@ -87,91 +85,91 @@ def _shade(values: Values, place: int) -> str:
     return colour(values.kinds.index(values.cells[place].kind))
 
 
-def _lines(values: Values, rows: pd.DataFrame) -> list[Trace]:
+def _lines(values: Values, name: str) -> list[Trace]:
+    along = values.along
+    rows, means = values.rows_of(name), of_metric(values.means, name)
+    rows, means = rows[rows["layer"].isna() & (rows[along] > 0)], means[means["layer"].isna() & (means["at"] > 0)]
     drawn = drawn_cells(values)
-    rows = rows.sort_values(["place", "trial", "step"], kind="stable")
-    fine = sound(rows)
     traces: list[Trace] = []
-    each = max(1, LINES // max(1, len(drawn)))
     for place in drawn:
-        of_cell = fine[fine["place"] == place]
-        if of_cell.empty:
-            continue
-        label, shade = values.cells[place].label, _shade(values, place)
-        found = spread(of_cell, ["step"], values.along)
-        traces += band(found["at"], found["mean"].to_numpy(), found["std"].to_numpy(), label, shade)
-        trials = [part for _, part in parts(of_cell, "trial")]
-        if len(trials) > 1:
-            for at in thinned(trials, each):
-                one = trials[at]
-                hover = f"{label}, seed {one['seed'].iloc[0]:.0f}"
-                traces.append(thin(one[values.along], one["value"], label, hover, shade))
-        traces.append(line(found["at"], found["mean"], label, shade, marker={"size": 4}))
-    traces += [] if values.published else _ends(values, fine)
-    faulty = rows[rows["fault"].notna()]
-    return [*traces, crosses(faulty[values.along], faulty["value"])] if not faulty.empty else traces
-
-
-def _ends(values: Values, rows: pd.DataFrame) -> list[Trace]:
-    """What each budget bought, with the spread as error bars; a line of each model and variant."""
-    last = rows[rows["step"] == rows["trial"].astype(str).map(values.ends)]
-    traces = []
-    for number, kind in enumerate(values.kinds[:MANY]):
-        found = spread(last[last["place"].isin(values.cells_of(kind))], ["place"], values.along).sort_values("at")
+        found = means[means["place"] == place]
         if found.empty:
             continue
-        name = "at the end" if len(values.kinds) == 1 else f"{kind}, at the end"
+        label, shade = values.cells[place].label, _shade(values, place)
+        traces += band(found["at"], found["mean"].to_numpy(), found["std"].to_numpy(), label, shade)
+        trials = [part for _, part in parts(sound(rows[rows["place"] == place]), "trial")]
+        for at in thinned(trials, max(1, LINES // len(drawn))) if len(trials) > 1 else ():
+            one = trials[at].sort_values("step")
+            traces.append(thin(one[along], one["value"], label, f"{label}, seed {one['seed'].iloc[0]:.0f}", shade))
+        traces.append(line(found["at"], found["mean"], label, shade, marker={"size": 4}))
+    traces += [] if values.published else _ends(values, name)
+    faulty = rows[rows["fault"].notna()]
+    return [*traces, crosses(faulty[along], faulty["value"])] if not faulty.empty else traces
+
+
+def _ends(values: Values, name: str) -> list[Trace]:
+    """What each budget bought, with the spread as error bars; a line of each model and variant."""
+    last = of_metric(values.at_ends, name)
+    last = last[last["layer"].isna()]
+    traces = []
+    for number, kind in enumerate(values.kinds[:MANY]):
+        found = last[last["place"].isin(values.cells_of(kind))].sort_values("at")
+        if found.empty:
+            continue
+        label = "at the end" if len(values.kinds) == 1 else f"{kind}, at the end"
         shade = "#7f7f7f" if len(values.kinds) == 1 else colour(number)
-        look = {"size": 9, "symbol": "diamond-open", "color": shade}
         bars = {"type": "data", "array": rounded(found["std"].fillna(0)), "color": shade, "thickness": 1.5}
-        more = {"error_y": bars, "mode": "markers+lines", "marker": look}
-        dashed = {"line": {"color": shade, "width": 1, "dash": "dot"}}
-        traces.append(line(found["at"], found["mean"], name, shade, **more, **dashed))
+        look = {"marker": {"size": 9, "symbol": "diamond-open", "color": shade}, "error_y": bars}
+        traces.append(line(found["at"], found["mean"], label, shade, **look))
+        traces[-1]["line"] = {"color": shade, "width": 1, "dash": "dot"}
     return traces
 
 
 def by_layer(values: Values) -> Panel | None:
     """A metric of every layer: at the ends of the budgets, and through the training of the largest."""
-    rows = values.rows[values.rows["layer"].notna()]
-    names = metrics_of(rows, layered=True)
-    kinds = values.kinds[:MANY]
+    names, kinds = values.metrics(layered=True), values.kinds[:MANY]
     if not names:
         return None
-    rows = rows[rows["metric"].isin(names)]
-    last = sound(rows[rows["step"] == rows["trial"].astype(str).map(values.ends)])
-    several = not values.published and last["place"].nunique() > 1
+    several = not values.published and values.at_ends["place"].nunique() > 1
     ways = [*(["at the end of each budget"] if several else []), "through the training of the largest budget"]
     frames: dict[str, list[Trace]] = {}
-    titles: dict[str, dict[str, object]] = {}
-    places = {name: place for place, name in enumerate(names)}
-    for number, kind in enumerate(kinds):
-        cells = values.cells_of(kind)
-        through = rows[(rows["place"] == cells[0]) & (rows[values.along] > 0)]
-        tables = (
-            [spread(last[last["place"].isin(cells)], ["metric", "layer", "place"], "budget_flops")] if several else []
-        )
-        tables.append(spread(sound(through), ["metric", "layer", "step"], values.along))
-        faulty = through[through["fault"].notna()]
-        for way, table in enumerate(tables):
-            for (name,), part in parts(table, "metric"):
-                at = key(places[str(name)], number, way)
-                frames[at] = _layers(part)
-                titles[at] = {"yaxis": {"title": {"text": str(name)}}}
-                if way == 0 and several:
-                    titles[at]["xaxis"] = _budgets(part["at"].unique())
-                crossed = faulty[faulty["metric"] == name]
-                if way == len(tables) - 1 and not crossed.empty:
-                    frames[at].append(crosses(crossed[values.along], crossed["value"]))
+    titles: dict[str, dict[str, Any]] = {}
+    for place, name in enumerate(names):
+        last, means = (table[table["layer"].notna()] for table in map(_named(name), (values.at_ends, values.means)))
+        for number, kind in enumerate(kinds):
+            cells = values.cells_of(kind)
+            at = key(place, number, len(ways) - 1)
+            frames[at] = _layers(means[(means["place"] == cells[0]) & (means["at"] > 0)])
+            frames[at] += _crossed(values, name, cells[0])
+            titles[at] = _y(name)
+            if several:
+                at, ends = key(place, number, 0), last[last["place"].isin(cells)]
+                frames[at] = _layers(ends)
+                titles[at] = _y(name) | {"xaxis": _budgets(ends["at"].unique())}
     layout = {"xaxis": axis(AXES[values.along], log=True), "yaxis": axis("")}
     said = "Mean and standard deviation over seeds. Layer 0 is the embeddings." + _of_faults(values)
     controls = [Control("metric", names), Control("of", kinds), Control("shown", ways)]
     return Panel("layers", said, [Chart(frames, layout, titles)], controls)
 
 
-def _budgets(amounts: np.ndarray) -> dict[str, object]:
+def _named(name: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda table: of_metric(table, name)
+
+
+def _crossed(values: Values, name: str, place: int) -> list[Trace]:
+    """A cross for each checkpoint of a cell with a fault."""
+    if not values.has_faults:
+        return []
+    rows = values.rows_of(name)
+    rows = rows[rows["fault"].notna() & (rows["place"] == place) & (rows[values.along] > 0)]
+    return [crosses(rows[values.along], rows["value"])] if not rows.empty else []
+
+
+def _budgets(amounts: np.ndarray) -> dict[str, Any]:
     """The ticks of an axis of budgets: these, as long as they can be read."""
     ordered = np.sort(amounts)
-    shown = ordered[thinned(ordered, TICKS)]
+    apart = len(ordered) < 2 or np.log10(ordered[-1] / ordered[0]) / (len(ordered) - 1) > 0.1
+    shown = ordered if apart and len(ordered) <= TICKS else ordered[thinned(ordered, TICKS // 2)]
     return {"tickvals": rounded(shown), "ticktext": [short(one) for one in shown]}
 
 
@@ -188,51 +186,53 @@ def _layers(table: pd.DataFrame) -> list[Trace]:
 
 def heat(values: Values) -> Panel | None:
     """Step x layer of every metric: the mean over seeds of a cell, or a trial alone."""
-    rows = values.rows[values.rows["layer"].notna()]
-    names = metrics_of(rows, layered=True)
+    names = values.metrics(layered=True)
     if not names:
         return None
-    places = {name: place for place, name in enumerate(names)}
-    rows = rows[rows["metric"].isin(names)]
+    cells = largest_first(values)
+    trials = _trials(values, cells)
     frames: dict[str, list[Trace]] = {}
-    shown = _choices(values, rows)
-    for number, (_, of_choice) in enumerate(shown):
-        fine = sound(of_choice)
-        faulty = of_choice[of_choice["fault"].notna()]
-        table = spread(fine, ["metric", "layer", "step"], "step")
-        for (name,), part in parts(table, "metric"):
-            crossed = sorted(set(faulty.loc[faulty["metric"] == name, "step"]))
-            frames[key(places[str(name)], number)] = _heat(part, crossed)
+    for place, name in enumerate(names):
+        means = of_metric(values.means, name)
+        means = means[means["layer"].notna()]
+        for number, cell in enumerate(cells):
+            frames[key(place, number)] = _heat(means[means["place"] == cell], _faulty_steps(values, name, cell))
+        rows = sound(values.rows_of(name)) if trials else values.rows[:0]
+        for number, trial in enumerate(trials, start=len(cells)):
+            one = rows[(rows["trial"] == trial) & rows["layer"].notna()]
+            frames[key(place, number)] = _heat(one.rename(columns={"value": "mean"}), [])
     layout = {"xaxis": {**axis("training step"), "type": "category"}, "yaxis": {**axis("layer"), "type": "category"}}
     said = "Colours are logarithmic where the values differ much; hovering gives the value." + _of_faults(values)
-    controls = [Control("metric", names), Control("of", [label for label, _ in shown])]
+    labels = [f"{values.cells[place].label}: mean over seeds" for place in cells]
+    controls = [Control("metric", names), Control("of", [*labels, *trials.values()])]
     return Panel("heat", said, [Chart(frames, layout)], controls)
 
 
-def _choices(values: Values, rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Cells, the largest of each kind first, and trials where there is room for them."""
-    first = [values.cells_of(kind)[0] for kind in values.kinds]
-    order = [*first, *(place for place in range(len(values.cells)) if place not in first)][:MANY]
-    found = [(_mean_of(values.cells[place]), rows[rows["place"] == place]) for place in order]
-    for place in order:
-        trials = rows.loc[rows["place"] == place, ["trial", "seed"]].drop_duplicates().sort_values("seed")
-        if len(trials) > 1 and len(found) + len(trials) <= MANY:
+def _trials(values: Values, cells: list[int]) -> dict[str, str]:
+    """Trials that are shown one by one, as far as a list holds them, and how they are called."""
+    found: dict[str, str] = {}
+    named = values.rows[["trial", "place", "seed"]].drop_duplicates().sort_values(["place", "seed"])
+    for place in cells:
+        of_cell = named[named["place"] == place]
+        if len(of_cell) > 1 and len(cells) + len(found) + len(of_cell) <= MANY:
             label = values.cells[place].label
-            found += [
-                (f"{label}, seed {seed:.0f}", rows[rows["trial"] == trial])
-                for trial, seed in trials.itertuples(index=False)
-            ]
+            found |= {str(one.trial): f"{label}, seed {one.seed:.0f}" for one in of_cell.itertuples(index=False)}
     return found
 
 
-def _mean_of(cell: Cell) -> str:
-    return f"{cell.label}: mean over seeds"
+def _faulty_steps(values: Values, name: str, place: int) -> list[float]:
+    if not values.has_faults:
+        return []
+    rows = values.rows_of(name)
+    return sorted(set(rows.loc[rows["fault"].notna() & (rows["place"] == place), "step"]))
 
 
 def _heat(table: pd.DataFrame, crossed: list[float]) -> list[Trace]:
-    known = np.unique(table["step"])
+    known = np.unique([*table["step"], *crossed])
+    if table.empty:
+        return []
     steps = known[thinned(known, STEPS)]
-    layers, means = pivot(table, steps)
+    layers, means = matrix(table, steps)
     smallest, largest = np.nanmin(means), np.nanmax(means)
     log = bool(smallest > 0 and largest / smallest > WIDE)
     colours = np.log10(means) if log else means
@@ -250,7 +250,7 @@ def _heat(table: pd.DataFrame, crossed: list[float]) -> list[Trace]:
         trace["colorbar"] |= {"tickvals": rounded(ticks), "ticktext": [short(10**tick) for tick in ticks]}
         trace["text"] = [[("" if np.isnan(one) else f"{one:.5g}") for one in row] for row in means]
         trace["hovertemplate"] = "step %{x}, layer %{y}: %{text}<extra></extra>"
-    at = [f"{step:.0f}" for step in crossed if step in steps] if crossed else []
+    at = [f"{step:.0f}" for step in crossed if step in steps]
     if not at:
         return [trace]
     marks = {"symbol": "x", "color": "#c62828", "size": 9}
@@ -260,22 +260,20 @@ def _heat(table: pd.DataFrame, crossed: list[float]) -> list[Trace]:
 
 def seeds(values: Values) -> Panel | None:
     """How alike two seeds are at the same step: the mean and the spread over pairs."""
-    rows = sound(values.rows)
-    rows = rows[rows["metric"].isin(metrics_of(rows, layered=True, pairs=True))]
-    if rows.empty:
+    names = values.metrics(layered=True, pairs=True)
+    if not names:
         return None
-    names = metrics_of(rows, layered=True, pairs=True)
-    order = [values.cells_of(kind)[0] for kind in values.kinds]
-    order = [*order, *(place for place in range(len(values.cells)) if place not in order)][:MANY]
-    order = [place for place in order if place in set(rows["place"])]
-    table = spread(rows[rows["place"].isin(order)], ["place", "metric", "layer", "step"], "step")
-    frames = {
-        key(names.index(str(name)), order.index(int(place))): _layers(part)  # type: ignore[call-overload]
-        for (place, name), part in parts(table, "place", "metric")
-    }
+    paired = set(of_metric(values.means, names[0])["place"])
+    order = [place for place in largest_first(values) if place in paired]
+    frames = {}
+    for number, name in enumerate(names):
+        means = of_metric(values.means, name)
+        for at, place in enumerate(order):
+            of_cell = means[(means["place"] == place) & means["layer"].notna()]
+            frames[key(number, at)] = _layers(of_cell.assign(at=of_cell["step"]))
     layout = {"xaxis": axis("training step"), "yaxis": axis("")}
     labels = [name.removesuffix(ACROSS_SEEDS) for name in names]
-    titles = {at: {"yaxis": {"title": {"text": labels[int(at.partition(".")[0])]}}} for at in frames}
+    titles = {at: _y(labels[int(at.partition(".")[0])]) for at in frames}
     controls = [Control("metric", labels), Control("of", [values.cells[place].label for place in order])]
     said = "Of two seeds' checkpoints at the same step: mean and standard deviation over pairs of seeds."
     return Panel("seeds", said, [Chart(frames, layout, titles)], controls)

@@ -70,7 +70,7 @@ def gather(store: Store, frame: pd.DataFrame, analysis: Analysis, beside: Beside
         record,
         trials=len(trials),
         done=len(ends),
-        checkpoints=len(frame[["trial", "step"]].drop_duplicates()),
+        checkpoints=_checkpoints(frame),
         values=len(frame),
     )
     cost = tables.costs(store)
@@ -98,6 +98,11 @@ def gather(store: Store, frame: pd.DataFrame, analysis: Analysis, beside: Beside
         compared=_compared(frame, final, beside) if beside and not final.empty else None,
         record=record,
     )
+
+
+def _checkpoints(frame: pd.DataFrame) -> int:
+    trials = pd.factorize(frame["trial"])[0].astype("int64")
+    return int(pd.unique(trials * (1 + int(frame["step"].max())) + frame["step"].to_numpy()).size) if len(frame) else 0
 
 
 def _cost_in_words(cost: pd.DataFrame) -> list[str]:

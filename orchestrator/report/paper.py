@@ -18,7 +18,7 @@ from orchestrator.report import statistics
 from orchestrator.report.charts import SCALE, Trace, colour
 from orchestrator.report.curves import LINES, WIDE, drawn_cells
 from orchestrator.report.findings import Findings
-from orchestrator.report.series import AXES, LOSS, Values, matrix, of_layer, parts, short, sound, spread, thinned
+from orchestrator.report.series import AXES, LOSS, Values, matrix, of_layer, of_metric, parts, short, sound, thinned
 from orchestrator.results import HEADLINES
 from orchestrator.store import FIGURES, Store
 
@@ -77,13 +77,13 @@ def _rendered(one: Figure) -> dict[str, bytes]:
 def figures(found: Findings) -> Iterator[Figure]:
     """Those of the findings that hold something."""
     values = found.values
-    losses = values.rows[(values.rows["metric"] == LOSS) & (values.rows[values.along] > 0)]
+    losses = values.rows_of(LOSS)
+    losses = losses[losses[values.along] > 0]
     if not losses.empty:
         yield Figure("loss", "Held-out loss against compute", lambda axes: _loss(axes[0], values, losses), width=1.9)
-    names = [name for name in LAYERED if (values.rows["metric"] == name).any()]
+    names = [name for name in LAYERED if not values.rows_of(name).empty]
     if names:
-        rows = values.rows[(values.rows["place"] == 0) & (values.rows[values.along] > 0)]
-        if not rows[rows["metric"].isin(names)].empty:
+        if (values.rows_of(names[0])[values.along] > 0).any():
             what = "through training" if values.published else "against compute"
             draw = _of_each(names, lambda axis, name: _layers(axis, values, name))
             yield Figure("layers", f"Topology {what}, by layer: {values.kinds[0]}", draw, len(names))
@@ -134,6 +134,8 @@ def _crosses(axis: Axes, x: Iterable[float], y: Iterable[float]) -> None:
 def _loss(axis: Axes, values: Values, rows: pd.DataFrame) -> None:
     drawn = drawn_cells(values)
     several = len(values.kinds) > 1
+    means = of_metric(values.means, LOSS)
+    means = means[means["at"] > 0]
     for place in drawn:
         of_cell = sound(rows[rows["place"] == place])
         cell = values.cells[place]
@@ -141,7 +143,7 @@ def _loss(axis: Axes, values: Values, rows: pd.DataFrame) -> None:
         trials = [part.sort_values("step") for _, part in parts(of_cell, "trial")]
         for at in thinned(trials, max(1, LINES // len(drawn))) if len(trials) > 1 else ():
             axis.plot(trials[at][values.along], trials[at]["value"], color=shade, lw=0.6, alpha=0.6)
-        _with_band(axis, spread(of_cell, ["step"], values.along), cell.label, shade)
+        _with_band(axis, means[means["place"] == place], cell.label, shade)
     faulty = rows[rows["fault"].notna()]
     if not faulty.empty:
         _crosses(axis, faulty[values.along], faulty["value"])
@@ -151,16 +153,16 @@ def _loss(axis: Axes, values: Values, rows: pd.DataFrame) -> None:
 
 
 def _layers(axis: Axes, values: Values, metric: str) -> None:
-    rows = values.rows[(values.rows["metric"] == metric) & values.rows["layer"].notna()]
-    first = rows[rows["place"].isin(values.cells_of(values.kinds[0]))]
-    last = values.at_end()
-    last = sound(last[last.index.isin(first.index)])
+    cells = values.cells_of(values.kinds[0])
+    last = of_metric(values.at_ends, metric)
+    last = last[last["place"].isin(cells) & last["layer"].notna()]
     if not values.published and last["place"].nunique() > 1:
-        table = spread(last, ["layer", "place"], "budget_flops")
+        table = last
     else:
-        of_largest = first[(first["place"] == 0) & (first[values.along] > 0)]
-        table = spread(sound(of_largest), ["layer", "step"], values.along)
-        faulty = of_largest[of_largest["fault"].notna()]
+        table = of_metric(values.means, metric)
+        table = table[(table["place"] == cells[0]) & (table["at"] > 0) & table["layer"].notna()]
+        rows = values.rows_of(metric)
+        faulty = rows[rows["fault"].notna() & (rows["place"] == cells[0]) & (rows[values.along] > 0)]
         if not faulty.empty:
             _crosses(axis, faulty[values.along], faulty["value"])
     layers = sorted(table["layer"].unique())
@@ -173,8 +175,8 @@ def _layers(axis: Axes, values: Values, metric: str) -> None:
 def _heat(axis: Axes, values: Values, metric: str) -> None:
     from matplotlib.colors import LogNorm
 
-    rows = values.rows[(values.rows["metric"] == metric) & values.rows["layer"].notna() & (values.rows["place"] == 0)]
-    table = spread(sound(rows), ["layer", "step"], "step")
+    rows, table = values.rows_of(metric), of_metric(values.means, metric)
+    rows, table = (one[(one["place"] == 0) & one["layer"].notna()] for one in (rows, table))
     steps = np.unique(rows["step"])
     if table.empty:
         return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,40 +41,42 @@ class Cell:
 class Values:
     """Every number that was measured, of each metric's newest version; words are categories.
 
-    rows: columns ``WORDS`` and ``NUMBERS``, and place (in ``cells``), by trial and step. cells: by model, variant and
-    budget, the largest first. ends: of each trial that is done, its last step. along: what a step had cost (AXES).
+    rows: columns ``WORDS`` and ``NUMBERS``, place (in ``cells``) and last (of a trial that is done, its last step), by
+    metric. cells: by model, variant and budget, the largest first. along: what a step had cost (AXES).
     """
 
     rows: pd.DataFrame
     cells: tuple[Cell, ...]
-    ends: dict[str, int]
     along: str
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, ends: dict[str, int]) -> Values:
-        """frame: of :func:`orchestrator.results.collect`."""
-        found = results.newest(frame.loc[frame["value"].notna(), [*WORDS, *NUMBERS, "metric_version", "revision"]])
-        published = bool(found["revision"].notna().any())
+    def of(cls, frame: pd.DataFrame, ends: Mapping[str, int]) -> Values:
+        """frame: of :func:`orchestrator.results.collect`; ends: of :func:`orchestrator.results.ends`."""
+        found = results.newest(frame)
+        found = found.loc[found["value"].notna().to_numpy(), [*WORDS, *NUMBERS, "revision"]]
         rows = found[[*WORDS]].astype("category")
         for name in NUMBERS:
             rows[name] = found[name].astype("float64").to_numpy()
-        if published:
+        if found["revision"].notna().any():
             rows["budget_flops"] = np.nan
         of = ["model", "variant", "budget_flops"]
         number = rows.groupby(of, observed=True, dropna=False, sort=False).ngroup()
         distinct = rows[of].assign(number=number).drop_duplicates("number")
         distinct = distinct.sort_values(of, ascending=[True, True, False], kind="stable")
-        found_cells = distinct[of].itertuples(index=False)
-        cells = tuple(Cell(str(model), str(variant), budget) for model, variant, budget in found_cells)
+        of_cells = distinct[of].itertuples(index=False)
+        cells = tuple(Cell(str(model), str(variant), budget) for model, variant, budget in of_cells)
         rows["place"] = np.argsort(distinct["number"].to_numpy())[number.to_numpy()]
-        flops = rows["flops"].notna().all()
-        return cls(rows.reset_index(drop=True), cells, ends, "flops" if flops else "step")
+        last = np.array([ends.get(str(trial), -1) for trial in rows["trial"].cat.categories], dtype=float)
+        rows["last"] = rows["step"].to_numpy() == last[rows["trial"].cat.codes.to_numpy()]
+        order = np.argsort(rows["metric"].cat.codes.to_numpy(), kind="stable")
+        known = bool(rows["flops"].notna().all())
+        return cls(rows.take(order).reset_index(drop=True), cells, "flops" if known else "step")
 
     @property
     def published(self) -> bool:
         return any(np.isnan(cell.budget) for cell in self.cells)
 
-    @property
+    @functools.cached_property
     def kinds(self) -> tuple[str, ...]:
         """Models with their variants, in order."""
         return tuple(dict.fromkeys(cell.kind for cell in self.cells))
@@ -82,10 +85,43 @@ class Values:
         """Places of a kind's cells, the largest budget first."""
         return [place for place, cell in enumerate(self.cells) if cell.kind == kind]
 
-    def at_end(self) -> pd.DataFrame:
-        """Of trials that are done, at their ends."""
-        last = self.rows["trial"].astype(str).map(self.ends)
-        return self.rows[self.rows["step"] == last]
+    @property
+    def faulty(self) -> pd.DataFrame:
+        """The rows of checkpoints with a fault."""
+        return self.rows[self.rows["fault"].notna()]
+
+    @functools.cached_property
+    def has_faults(self) -> bool:
+        return bool(self.rows["fault"].notna().any())
+
+    def rows_of(self, metric: str) -> pd.DataFrame:
+        """A metric's rows."""
+        return of_metric(self.rows, metric)
+
+    @functools.cached_property
+    def means(self) -> pd.DataFrame:
+        """Of every metric, place, layer and step, over the seeds without a fault; see :func:`spread`. By metric."""
+        return spread(sound(self.rows) if self.has_faults else self.rows, ("place", "layer", "step"), self.along)
+
+    @functools.cached_property
+    def at_ends(self) -> pd.DataFrame:
+        """The same of the last steps of trials that are done, whatever step that is."""
+        last = self.rows[self.rows["last"]]
+        return spread(sound(last), ("place", "layer"), self.along)
+
+    def metrics(self, *, layered: bool, pairs: bool = False) -> list[str]:
+        """Names of metrics that have layers, or none, those of the results table first; pairs across seeds apart."""
+        has = self.means["layer"].notna() == layered
+        names = map(str, self.means.loc[has, "metric"].unique())
+        return sorted((name for name in names if name.endswith(ACROSS_SEEDS) == pairs), key=_rank)
+
+
+def of_metric(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The rows of a table by metric, found without a look at the others."""
+    metric = table["metric"].cat
+    code = metric.categories.get_indexer([name])[0]
+    codes = metric.codes.to_numpy()
+    return table.iloc[np.searchsorted(codes, code) : np.searchsorted(codes, code, "right")] if code >= 0 else table[:0]
 
 
 def sound(rows: pd.DataFrame) -> pd.DataFrame:
@@ -106,25 +142,28 @@ def of_layer(layer: float) -> str:
     return "whole model" if np.isnan(layer) else "embeddings" if layer == 0 else f"layer {layer:.0f}"
 
 
-def metrics_of(rows: pd.DataFrame, *, layered: bool, pairs: bool = False) -> list[str]:
-    """Names of metrics that have layers, or none, those of the results table first; pairs across seeds apart."""
-    has = rows[rows["layer"].notna()] if layered else rows[rows["layer"].isna()]
-    names = [str(name) for name in has["metric"].unique()]
-    kept = [name for name in names if name.endswith(ACROSS_SEEDS) == pairs]
-    return sorted(kept, key=_rank)
-
-
 def _rank(name: str) -> tuple[int, str]:
     bare = name.removesuffix(ACROSS_SEEDS).removesuffix(ACROSS_STEPS)
     return (FIRST.index(bare) if bare in FIRST else len(FIRST), name)
 
 
 def spread(rows: pd.DataFrame, keys: Sequence[str], along: str) -> pd.DataFrame:
-    """Mean, standard deviation (n - 1) and number of the values of each group, and its ``at`` on an axis; sorted."""
-    groups = rows.groupby(list(keys), observed=True, dropna=False)
-    found = groups["value"].agg(["mean", "std", "count"])
-    found["at"] = groups[along].first() if along not in keys else found.index.get_level_values(along)
-    return found.reset_index()
+    """Mean, standard deviation (n - 1) and number of the values of each metric and group, and where on an axis (at).
+
+    keys: of the groups, numbers, of which the layer may be missing. Columns: metric, the keys, mean, std, count, at; in
+    this order.
+    """
+    numbers = [pd.factorize(rows[name], sort=True) for name in keys]  # one number for a group: many times as fast
+    codes = [rows["metric"].cat.codes.to_numpy().astype(np.int64), *(found[0] + 1 for found in numbers)]
+    sizes = [len(rows["metric"].cat.categories), *(len(found[1]) + 1 for found in numbers)]
+    groups = rows[["value", along]].groupby(np.ravel_multi_index(codes, sizes), sort=True)
+    table = groups["value"].agg(["mean", "std", "count"])
+    table["at"] = groups[along].mean()
+    places = np.unravel_index(table.index.to_numpy(dtype=np.int64), sizes)
+    table.insert(0, "metric", pd.Categorical.from_codes(places[0], dtype=rows["metric"].dtype))
+    for at, (name, (_, known)) in enumerate(zip(keys, numbers, strict=True), start=1):
+        table.insert(at, name, np.append(np.nan, np.asarray(known, dtype=float))[places[at]])
+    return table.reset_index(drop=True)
 
 
 def parts(table: pd.DataFrame, *keys: str) -> Iterator[tuple[tuple[object, ...], pd.DataFrame]]:
