@@ -5,6 +5,7 @@ A frame is a list of plotly traces; the page's script shows one by ``Plotly.reac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,18 +65,16 @@ def key(*places: int) -> str:
     return ".".join(map(str, places))
 
 
-def rounded(numbers: Iterable[Any]) -> list[float | None]:
-    """To ``DIGITS`` digits; missing ones are None."""
-    values = np.asarray(list(numbers) if not isinstance(numbers, np.ndarray) else numbers, dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        magnitude = np.floor(np.log10(np.abs(values)))
-        scale = 10.0 ** (DIGITS - 1 - np.where(np.isfinite(magnitude), magnitude, 0))
-        found = np.round(values * scale) / scale
-    return [_plain(one) if ok else None for one, ok in zip(found.tolist(), np.isfinite(values).tolist(), strict=True)]
+def rounded(numbers: Any) -> list[float | None]:
+    """To ``DIGITS`` digits; what is missing or infinite is None."""
+    return [_short(number) for number in np.asarray(numbers, dtype=float).tolist()]
 
 
-def _plain(number: float) -> float:
-    return int(number) if number.is_integer() and abs(number) < 1e6 else float(f"{number:.{DIGITS}g}")
+def _short(number: float) -> float | None:
+    found = float(f"{number:.{DIGITS}g}")
+    if not math.isfinite(found):
+        return None
+    return int(found) if abs(found) < 1e6 and found.is_integer() else found
 
 
 def colour(place: int, count: int | None = None) -> str:

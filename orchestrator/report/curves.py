@@ -195,12 +195,15 @@ def heat(values: Values) -> Panel | None:
     for place, name in enumerate(names):
         means = of_metric(values.means, name)
         means = means[means["layer"].notna()]
+        of_cells = {cell: part for (cell,), part in parts(means, "place")}
         for number, cell in enumerate(cells):
-            frames[key(place, number)] = _heat(means[means["place"] == cell], _faulty_steps(values, name, cell))
+            if cell in of_cells:
+                frames[key(place, number)] = _heat(of_cells[cell], "mean", _faulty_steps(values, name, cell))
         rows = sound(values.rows_of(name)) if trials else values.rows[:0]
+        of_trials = {str(trial): part for (trial,), part in parts(rows[rows["layer"].notna()], "trial")}
         for number, trial in enumerate(trials, start=len(cells)):
-            one = rows[(rows["trial"] == trial) & rows["layer"].notna()]
-            frames[key(place, number)] = _heat(one.rename(columns={"value": "mean"}), [])
+            if trial in of_trials:
+                frames[key(place, number)] = _heat(of_trials[trial], "value", [])
     layout = {"xaxis": {**axis("training step"), "type": "category"}, "yaxis": {**axis("layer"), "type": "category"}}
     said = "Colours are logarithmic where the values differ much; hovering gives the value." + _of_faults(values)
     labels = [f"{values.cells[place].label}: mean over seeds" for place in cells]
@@ -227,12 +230,10 @@ def _faulty_steps(values: Values, name: str, place: int) -> list[float]:
     return sorted(set(rows.loc[rows["fault"].notna() & (rows["place"] == place), "step"]))
 
 
-def _heat(table: pd.DataFrame, crossed: list[float]) -> list[Trace]:
+def _heat(table: pd.DataFrame, column: str, crossed: list[float]) -> list[Trace]:
     known = np.unique([*table["step"], *crossed])
-    if table.empty:
-        return []
     steps = known[thinned(known, STEPS)]
-    layers, means = matrix(table, steps)
+    layers, means = matrix(table, column, steps)
     smallest, largest = np.nanmin(means), np.nanmax(means)
     log = bool(smallest > 0 and largest / smallest > WIDE)
     colours = np.log10(means) if log else means
@@ -268,9 +269,9 @@ def seeds(values: Values) -> Panel | None:
     frames = {}
     for number, name in enumerate(names):
         means = of_metric(values.means, name)
-        for at, place in enumerate(order):
-            of_cell = means[(means["place"] == place) & means["layer"].notna()]
-            frames[key(number, at)] = _layers(of_cell.assign(at=of_cell["step"]))
+        means = means[means["layer"].notna()].assign(at=means["step"])
+        for (place,), of_cell in parts(means[means["place"].isin(order)], "place"):
+            frames[key(number, order.index(int(place)))] = _layers(of_cell)
     layout = {"xaxis": axis("training step"), "yaxis": axis("")}
     labels = [name.removesuffix(ACROSS_SEEDS) for name in names]
     titles = {at: _y(labels[int(at.partition(".")[0])]) for at in frames}

@@ -5,6 +5,7 @@ The page is made anew when the store has changed since, at most every few second
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -84,14 +85,11 @@ def fingerprint(store: Store) -> str:
 def serve(store: Store, port: int, beside: Beside | None, say: Callable[[str], None]) -> None:
     """Serve until an interrupt. port: 0 for any that is free; say: hears the address. Raises OSError where it is
     taken."""
-    live = Live(store, beside)
-    with ThreadingHTTPServer((HOST, port), _handler(live)) as server:
-        server.daemon_threads = True
+    server = ThreadingHTTPServer((HOST, port), _handler(Live(store, beside)))
+    server.daemon_threads = True
+    with contextlib.suppress(KeyboardInterrupt), server:
         say(f"http://{HOST}:{server.server_address[1]}/")
-        try:
-            server.serve_forever(poll_interval=0.2)
-        except KeyboardInterrupt:
-            return
+        server.serve_forever(poll_interval=0.2)
 
 
 def _handler(live: Live) -> type[BaseHTTPRequestHandler]:

@@ -180,7 +180,7 @@ def _heat(axis: Axes, values: Values, metric: str) -> None:
     steps = np.unique(rows["step"])
     if table.empty:
         return
-    layers, means = matrix(table, steps)
+    layers, means = matrix(table, "mean", steps)
     smallest, largest = np.nanmin(means), np.nanmax(means)
     norm = LogNorm() if smallest > 0 and largest > WIDE * smallest else None
     image = axis.imshow(means, aspect="auto", origin="lower", cmap="viridis", norm=norm)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -166,7 +167,7 @@ def spread(rows: pd.DataFrame, keys: Sequence[str], along: str) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def parts(table: pd.DataFrame, *keys: str) -> Iterator[tuple[tuple[object, ...], pd.DataFrame]]:
+def parts(table: pd.DataFrame, *keys: str) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
     """Groups of a table, by key, missing ones, too."""
     for key, part in table.groupby(list(keys), observed=True, dropna=False, sort=True):
         yield key if isinstance(key, tuple) else (key,), part
@@ -179,10 +180,11 @@ def thinned(items: Sequence[object] | np.ndarray, most: int) -> list[int]:
     return sorted({round(place) for place in np.linspace(0, len(items) - 1, most)})
 
 
-def matrix(table: pd.DataFrame, steps: np.ndarray) -> tuple[list[float], np.ndarray]:
-    """Layers, and means (layers, steps) of a table of one metric and cell; NaN where there is none."""
-    layers = np.unique(table["layer"])
+def matrix(table: pd.DataFrame, column: str, steps: np.ndarray) -> tuple[list[float], np.ndarray]:
+    """Layers, and a column as (layers, steps), of a table of one metric and cell; NaN where there is none."""
+    layers, own = np.unique(table["layer"]), table["step"].to_numpy()
     cells = np.full((len(layers), len(steps)), np.nan)
-    kept = table[table["step"].isin(steps)]
-    cells[np.searchsorted(layers, kept["layer"]), np.searchsorted(steps, kept["step"])] = kept["mean"]
+    kept = np.isin(own, steps)
+    rows = np.searchsorted(layers, table["layer"].to_numpy()[kept])
+    cells[rows, np.searchsorted(steps, own[kept])] = table[column].to_numpy()[kept]
     return list(layers), cells
