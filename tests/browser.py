@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Error, Page, sync_playwright
 
 SCREENSHOTS = "TOPOSWEEP_SCREENSHOTS"  # a folder where screenshots are kept to be looked at
 
@@ -46,3 +47,17 @@ def keep_screenshot(page: Page, name: str, folder: Path, *, full_page: bool = Fa
     page.screenshot(path=path, full_page=full_page)
     assert path.stat().st_size > 10_000
     return path
+
+
+def wait_for(page: Page, expression: str, *, seconds: float = 60.0) -> None:
+    """Until a script's expression is true, also across a reload.
+
+    Playwright's own ``wait_for_function`` evaluates text within the page, which a page may forbid.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(Error):  # between two pages there is nothing to ask
+            if page.evaluate(expression):
+                return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"never true: {expression}")

@@ -127,7 +127,7 @@ def test_the_page_changes_when_something_is_measured_and_the_reader_stays_where_
     complaints: list[str] = []
     with browser.page(complaints) as page:
         page.goto(f"http://127.0.0.1:{begun.port}/")
-        page.wait_for_function("document.documentElement.dataset.drawn", timeout=60_000)
+        browser.wait_for(page, "document.documentElement.dataset.drawn")
         page.locator("[data-panel=layers] select").first.select_option(label="twonn_dimension")
         page.evaluate("scrollTo(0, 900)")
         page.wait_for_timeout(4500)  # it asks every two seconds, and knows the tag once it has asked
@@ -135,8 +135,8 @@ def test_the_page_changes_when_something_is_measured_and_the_reader_stays_where_
             Path(begun.store.root.path).parent / "measurements", f"{begun.store.trial(second)}/measurements"
         )
         begun.store.write_status(second, Status("done", begun.store.read_trial(second).steps, 1.0))
-        page.wait_for_function("document.body.textContent.includes('2 of 2 trials are done')", timeout=60_000)
-        page.wait_for_function("document.documentElement.dataset.drawn", timeout=60_000)
+        browser.wait_for(page, "document.body.textContent.includes('2 of 2 trials are done')")
+        browser.wait_for(page, "document.documentElement.dataset.drawn")
         assert page.evaluate("document.querySelector('[data-panel=layers] .ytitle').textContent") == "twonn_dimension"
         assert abs(page.evaluate("scrollY") - 900) < 5
     assert complaints == []

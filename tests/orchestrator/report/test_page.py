@@ -116,7 +116,7 @@ def shown(path: Path, **options: Any) -> Iterator[Page]:
     with browser.page(complaints, **options) as found:
         found.on("request", lambda one: requests.append(one.url))
         found.goto(path.as_uri())
-        found.wait_for_function("document.documentElement.dataset.drawn", timeout=60_000)
+        browser.wait_for(found, "document.documentElement.dataset.drawn")
         yield found
     assert complaints == []
     assert [one for one in requests if not one.startswith(("file:", "data:", "blob:"))] == []
@@ -176,14 +176,14 @@ def test_controls_choose_what_is_shown(path: Path) -> None:
         before = [chart(found, "diagrams", "data[1].y", place) for place in (0, 1)]
         said = found.locator("[data-panel=diagrams] output").inner_text()
         slider.press("ArrowLeft")
-        found.wait_for_function(f"document.querySelector('[data-panel=diagrams] output').textContent !== {said!r}")
+        browser.wait_for(found, f"document.querySelector('[data-panel=diagrams] output').textContent !== {said!r}")
         after = [chart(found, "diagrams", "data[1].y", place) for place in (0, 1)]
         assert before[0] != after[0]
         assert chart(found, "diagrams", "data[1].x", 1) is not None
         layers = chart(found, "layers", "data[1].y")
         found.locator("[data-panel=layers] select").first.select_option(label="twonn_dimension")
-        found.wait_for_function(
-            "document.querySelector('[data-panel=layers] .ytitle').textContent === 'twonn_dimension'"
+        browser.wait_for(
+            found, "document.querySelector('[data-panel=layers] .ytitle').textContent === 'twonn_dimension'"
         )
         assert chart(found, "layers", "data[1].y") != layers
         heat = chart(found, "heat", "data[0].z")
@@ -228,22 +228,22 @@ def test_light_and_dark_can_be_chosen_and_charts_follow(path: Path) -> None:
     with shown(path, color_scheme="light") as found:
         light = found.evaluate(f"[{ink}, {paper}]")
         found.click("#theme")
-        found.wait_for_function(f"{ink} !== {light[0]!r}")
+        browser.wait_for(found, f"{ink} !== {light[0]!r}")
         dark = found.evaluate(f"[{ink}, {paper}]")
         assert light[1] == "rgb(255, 255, 255)"
         assert dark == ["rgb(230, 232, 235)", "rgb(20, 23, 26)"]
     with shown(path, color_scheme="dark") as found:
         assert found.evaluate(f"[{ink}, {paper}]") == dark
         found.click("#theme")
-        found.wait_for_function(f"{paper} === {light[1]!r}")
+        browser.wait_for(found, f"{paper} === {light[1]!r}")
 
 
 @pytest.mark.chromium
 def test_on_paper_it_is_black_on_white(path: Path, tmp_path: Path) -> None:
     with shown(path, color_scheme="dark") as found:
         found.emulate_media(media="print")
-        found.wait_for_function(
-            "getComputedStyle(document.querySelector('[data-panel=loss] .xtitle')).fill === 'rgb(0, 0, 0)'"
+        browser.wait_for(
+            found, "getComputedStyle(document.querySelector('[data-panel=loss] .xtitle')).fill === 'rgb(0, 0, 0)'"
         )
         assert found.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert not found.locator("#theme").is_visible()
