@@ -152,7 +152,14 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _taken(table: pd.DataFrame, places: np.ndarray) -> pd.DataFrame:
-    return table.take(places).reset_index(drop=True)
+    """Rows of a table, again and again; a column of one word is not looked up for each, which takes as long as all."""
+    columns = {}
+    for name, column in table.items():
+        alike = len(places) > 0 and column.dtype == "str" and column.nunique(dropna=False) == 1
+        word = column.iloc[0] if alike else None
+        repeated = pa.repeat(pa.scalar(word if isinstance(word, str) else None, pa.large_string()), len(places))
+        columns[name] = pd.array(repeated, dtype=column.dtype) if alike else column.array.take(places)
+    return pd.DataFrame(columns, copy=False)
 
 
 def settings_that_vary(configs: Iterable[Trial]) -> tuple[str, ...]:
@@ -318,7 +325,8 @@ def by_budget(final: pd.DataFrame) -> pd.DataFrame:
     groups = final.groupby(cell, dropna=False)
     table = groups.agg(trials=("trial", "nunique"), steps=("step", "max"), tokens=("tokens", "max"))
     table.columns = pd.MultiIndex.from_product([table.columns, [""]])
-    for metric in [name for name in HEADLINES if name in set(final["metric"])]:
+    there = set(final["metric"].unique())
+    for metric in (name for name in HEADLINES if name in there):
         values = final[final["metric"] == metric].groupby(cell, dropna=False)["value"]
         for name in ("mean", "std", "count"):
             table[(metric, name)] = values.agg(name)

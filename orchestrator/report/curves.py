@@ -144,8 +144,9 @@ def by_layer(values: Values) -> Panel | None:
             titles[at] = _y(name)
             if several:
                 at, ends = key(place, number, 0), last[last["place"].isin(cells)]
-                frames[at] = _layers(ends)
-                titles[at] = _y(name) | {"xaxis": _budgets(ends["at"].unique())}
+                budgets = ends["place"].map(lambda one: values.cells[int(one)].budget)
+                frames[at] = _layers(ends.assign(at=budgets))
+                titles[at] = _y(name) | {"xaxis": _budgets(budgets.unique())}
     layout = {"xaxis": axis(AXES[values.along], log=True), "yaxis": axis("")}
     said = "Mean and standard deviation over seeds. Layer 0 is the embeddings." + _of_faults(values)
     controls = [Control("metric", names), Control("of", kinds), Control("shown", ways)]
@@ -170,7 +171,8 @@ def _budgets(amounts: np.ndarray) -> dict[str, Any]:
     ordered = np.sort(amounts)
     apart = len(ordered) < 2 or np.log10(ordered[-1] / ordered[0]) / (len(ordered) - 1) > 0.1
     shown = ordered if apart and len(ordered) <= TICKS else ordered[thinned(ordered, TICKS // 2)]
-    return {"tickvals": rounded(shown), "ticktext": [short(one) for one in shown]}
+    ticks = {"tickvals": rounded(shown), "ticktext": [short(one) for one in shown]}
+    return {**ticks, "title": {"text": "budget (FLOPs)"}}
 
 
 def _layers(table: pd.DataFrame) -> list[Trace]:

@@ -22,10 +22,9 @@ class Compared:
     """The sweep beside another store: a row for each model, budget and metric, and both trajectories."""
 
     beside: Beside
-    headings: list[str]
-    rows: list[list[str]]
     own: pd.DataFrame
     metrics: tuple[str, ...]
+    table: Table
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ def gather(store: Store, frame: pd.DataFrame, analysis: Analysis, beside: Beside
         *([Table("cost", "Cost", cost)] if not cost.empty else []),
         *([Table("candidates", "Candidates of the search", candidates)] if searched else []),
     ]
+    compared = _compared(frame, final, beside) if beside and not final.empty else None
     return Findings(
         title=f"Sweep {record['space']}",
         summary=(tried, *words.found(final, analysis), *_cost_in_words(cost)),
@@ -90,12 +90,12 @@ def gather(store: Store, frame: pd.DataFrame, analysis: Analysis, beside: Beside
         values=values,
         diagrams=barcodes.kept(store, values),
         analysis=analysis,
-        tables=(*first, *tables.of_analysis(analysis)),
+        tables=(*first, *tables.of_analysis(analysis), *([compared.table] if compared else [])),
         cost=cost,
         candidates=candidates,
         failures=tuple(_failures(store, frame)),
         stopped=tuple(results.stopped_lines(store)),
-        compared=_compared(frame, final, beside) if beside and not final.empty else None,
+        compared=compared,
         record=record,
     )
 
@@ -125,11 +125,13 @@ def _compared(frame: pd.DataFrame, final: pd.DataFrame, beside: Beside) -> Compa
     found = comparison.compare(final, beside)
     both = tuple(dict.fromkeys(found["metric"])) if not found.empty else ()
     own = results.trajectories(frame[frame["metric"].isin(both)])
-    return Compared(beside, comparison.headings(beside), comparison.cells(found), own, both)
+    table = pd.DataFrame(comparison.cells(found), columns=comparison.headings(beside), dtype=object)
+    return Compared(beside, own, both, Table("beside", comparison.title(beside), table))
 
 
 def _failures(store: Store, frame: pd.DataFrame) -> list[str]:
-    lines = [*results.fault_lines(store), *store.damage.values()]
+    faults = results.fault_lines(store) if frame["fault"].notna().any() else []
+    lines = [*faults, *store.damage.values()]
     for trial_id in store.trial_ids():
         status = store.read_status(trial_id)
         if status is not None and status.state == "failed":

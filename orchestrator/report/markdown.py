@@ -43,9 +43,9 @@ def _lines(found: Findings, figures: Sequence[Figure]) -> Iterator[str]:
     if found.compared:
         yield from (f"## {escaped(comparison.title(found.compared.beside))}", "")
         yield from ([escaped(found.compared.beside.caution), ""] if found.compared.beside.caution else [])
-        yield from (*table(found.compared.headings, found.compared.rows), "")
+        yield from (*table(found.compared.table.headings, found.compared.table.as_text()), "")
     for one_table in found.tables:
-        if one_table.name == "by_budget":
+        if one_table.name in ("by_budget", "beside"):
             continue
         yield from (f"## {escaped(one_table.title)}", "")
         yield from (*table(one_table.headings, one_table.as_text(ROWS)), "")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator import comparison
 from orchestrator.report import barcodes, beside, curves, statistics
 from orchestrator.report.charts import Panel
 from orchestrator.report.findings import Findings
@@ -21,7 +20,6 @@ from orchestrator.report.tables import Table, text
 from orchestrator.report.words import CAUTIONS
 
 TEMPLATES = Path(__file__).parent / "templates"
-EMBEDDED = ("effects", "correlations", "prediction", "exponents", "loss_fit", "isoflop", "agreement", "candidates")
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,6 @@ def render(found: Findings, *, live: bool = False) -> bytes:
         found=found,
         sections=sections,
         cautions=CAUTIONS,
-        compared_title=comparison.title(found.compared.beside) if found.compared else "",
         spec=json.dumps(found.record, indent=1, ensure_ascii=False),
         style=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
@@ -95,7 +92,7 @@ def _sections(found: Findings) -> list[Section]:
         Section("isoflop", "Scaling", statistics.isoflop(analysis), fits),
         Section("cost", "Cost", statistics.cost(found.cost), tables("cost")),
         Section("candidates", "The search's candidates", statistics.candidates(found.candidates), tables("candidates")),
-        Section("beside", comparison.title(found.compared.beside) if found.compared else "", compared),
+        Section("beside", found.compared.table.title if found.compared else "", compared, tables("beside")),
     ]
 
 

@@ -159,7 +159,10 @@ def isoflop(analysis: Analysis) -> Panel | None:
         of_variant = points[points["variant"].fillna("") == variant]
         minima = analysis.isoflop[analysis.isoflop["variant"].fillna("") == variant]
         frames[key(place)] = _parabolas(of_variant, minima)
-    layout = {"xaxis": axis("parameters, without embeddings", log=True), "yaxis": axis("held-out loss (nats/token)")}
+    layout = {
+        "xaxis": axis("parameters, without embeddings", log=True) | {"exponentformat": "SI"},
+        "yaxis": axis("held-out loss (nats/token)"),
+    }
     said = "Each colour is a compute budget: the mean over seeds of each size, the parabola through them, its minimum."
     controls = [Control("variant", [one or "plain" for one in variants])]
     return Panel("isoflop", said, [Chart(frames, layout)], controls)

@@ -45,6 +45,17 @@
   const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
   const panels = [];
 
+  // A legend stands below its chart, and takes no room from it.
+  function withLegend(layout, traces, width) {
+    const names = layout.showlegend === false ? [] : traces.filter((one) => one.name && one.showlegend !== false && one.type !== "heatmap");
+    if (names.length < 2) return;
+    const entry = 52 + 6.3 * Math.max(...names.map((one) => one.name.length));
+    const lines = Math.ceil(names.length / Math.max(1, Math.floor((width - 70) / entry)));
+    layout.height += 19 * lines;
+    layout.margin = { ...layout.margin, b: layout.margin.b + 20 + 19 * lines };
+    layout.legend = { ...layout.legend, yref: "container", y: 0, yanchor: "bottom", maxheight: 1 };
+  }
+
   // A telephone has room for a few words beside a chart, and for more lines below it.
   function narrowed(layout, traces) {
     layout.margin = { ...layout.margin, l: 48, r: 6 };
@@ -124,6 +135,7 @@
         const traces = chart.frames[key];
         const layout = merged(LAYOUT, colours(printed), chart.layout, chart.layouts[key], traces ? {} : NOTHING);
         if (this.divs[place].clientWidth < 480) narrowed(layout, traces || []);
+        withLegend(layout, traces || [], this.divs[place].clientWidth);
         this.divs[place].style.minHeight = `${layout.height}px`;
         return Plotly.react(this.divs[place], structuredClone(traces || []), layout, CONFIG);
       }));

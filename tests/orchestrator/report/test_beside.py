@@ -37,4 +37,4 @@ def test_nothing_in_common_is_no_panel(store: Store, frame: pd.DataFrame, nothin
     compared = findings.gather(store, frame, nothing, Beside("public", other, "tokens", "")).compared
     assert compared is not None
     assert beside.panel(compared) is None
-    assert compared.rows == []
+    assert compared.table.frame.empty
