@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, NotRequired
 
 WHOLE_NUMBERS = 2**63  # what tables and file formats hold; more was mistyped, or is damage
 _WORDS = {int: "a whole number of less than 2**63", float: "a number", str: "text", bool: "true or false"}
-Reader = Callable[[Any], Any]
+Check = Callable[[Any], Any]
 
 
 class FormError(ValueError):
@@ -33,20 +33,20 @@ def read(hint: Any, value: Any, place: str = "") -> Any:
     Raises FormError. An object that a TypedDict describes may have further keys, one of a dataclass may not.
     """
     try:
-        return _reader(hint)(value)
+        return _check_of(hint)(value)
     except _WrongError as wrong:
         where = ".".join([*([place] if place else []), *reversed(wrong.place)]) or "it"
         raise FormError(f"{where}: {wrong}") from wrong.__cause__
 
 
 @functools.cache
-def _reader(hint: Any) -> Reader:
+def _check_of(hint: Any) -> Check:
     """Made once for each type: a store has millions of values."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return lambda value: value
     if origin in (typing.Union, types.UnionType):
-        inner = _reader(next(one for one in arguments if one is not type(None)))
+        inner = _check_of(next(one for one in arguments if one is not type(None)))
         return lambda value: None if value is None else inner(value)
     if origin is Literal:
         words = " or ".join(arguments)
@@ -54,7 +54,7 @@ def _reader(hint: Any) -> Reader:
     if origin in (tuple, list):
         return _of_tuple(arguments) if origin is tuple and arguments[-1] is not ... else _of_list(origin, arguments[0])
     if origin is dict:
-        return _of_dict(_reader(arguments[1]))
+        return _of_dict(_check_of(arguments[1]))
     if dataclasses.is_dataclass(hint) or typing.is_typeddict(hint):
         return _of_fields(hint)
     if hint is float:
@@ -71,47 +71,47 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float)
 
 
-def _within(reader: Reader, value: Any, part: object) -> Any:
+def _within(check: Check, value: Any, part: object) -> Any:
     try:
-        return reader(value)
+        return check(value)
     except _WrongError as wrong:
         wrong.place.append(f"{part}")
         raise
 
 
-def _of_tuple(arguments: tuple[Any, ...]) -> Reader:
-    readers = [_reader(one) for one in arguments]
+def _of_tuple(arguments: tuple[Any, ...]) -> Check:
+    checks = [_check_of(one) for one in arguments]
 
-    def reader(value: Any) -> Any:
+    def check(value: Any) -> Any:
         if not isinstance(value, list | tuple):
             _refuse(value, "a list")
-        if len(value) != len(readers):
-            _refuse(value, f"a list of {len(readers)}")
-        return tuple(_within(one, item, i) for i, (one, item) in enumerate(zip(readers, value, strict=True)))
+        if len(value) != len(checks):
+            _refuse(value, f"a list of {len(checks)}")
+        return tuple(_within(one, item, i) for i, (one, item) in enumerate(zip(checks, value, strict=True)))
 
-    return reader
+    return check
 
 
-def _of_list(origin: type, argument: Any) -> Reader:
-    inner, columns = _reader(argument), _columns(argument)
+def _of_list(origin: type, argument: Any) -> Check:
+    inner, columns = _check_of(argument), _columns(argument)
 
-    def reader(value: Any) -> Any:
+    def check(value: Any) -> Any:
         if not isinstance(value, list | tuple):
             _refuse(value, "a list")
         if columns and _are_rows(columns, value):
             return origin(map(tuple, value))
         return origin(_within(inner, item, i) for i, item in enumerate(value))
 
-    return reader
+    return check
 
 
-def _of_dict(inner: Reader) -> Reader:
-    def reader(value: Any) -> Any:
+def _of_dict(inner: Check) -> Check:
+    def check(value: Any) -> Any:
         if not isinstance(value, Mapping):
             _refuse(value, "an object")
         return {key: _within(inner, one, key) for key, one in value.items()}
 
-    return reader
+    return check
 
 
 def _are_rows(columns: tuple[frozenset[type], ...], value: Sequence[Any]) -> bool:
@@ -137,20 +137,20 @@ def _columns(hint: Any) -> tuple[frozenset[type], ...]:
     return tuple(found) if all(kinds <= {str, int, float, type(None)} for kinds in found) else ()
 
 
-def _of_fields(hint: Any) -> Reader:
+def _of_fields(hint: Any) -> Check:
     typed = typing.is_typeddict(hint)
     hints, required = _described(hint)
-    readers = {name: _reader(one) for name, one in hints.items()}
+    checks = {name: _check_of(one) for name, one in hints.items()}
     wanted = "an object" if typed else f"a {hint.__name__}"
 
-    def reader(value: Any) -> Any:
+    def check(value: Any) -> Any:
         if not typed and isinstance(value, hint):
             return value
         if not isinstance(value, Mapping):
             _refuse(value, wanted)
         if lacking := sorted(required - value.keys()):
             raise _WrongError(f"{lacking[0]} is missing")
-        found = {key: _within(readers[key], one, key) if key in readers else one for key, one in value.items()}
+        found = {key: _within(checks[key], one, key) if key in checks else one for key, one in value.items()}
         if typed:
             return found
         if unknown := sorted(map(str, value.keys() - hints.keys())):
@@ -162,7 +162,7 @@ def _of_fields(hint: Any) -> Reader:
         except ValueError as error:  # what the dataclass itself refuses
             raise _WrongError(f"{error}") from error
 
-    return reader
+    return check
 
 
 def _described(hint: Any) -> tuple[dict[str, Any], frozenset[str]]:
