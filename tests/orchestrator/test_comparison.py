@@ -100,7 +100,6 @@ def test_nothing_to_compare_is_said(ours: pd.DataFrame, theirs: pd.DataFrame) ->
     compared = comparison.compare(ours, beside)
     assert compared.empty
     assert "nothing to compare" in str(comparison.rich_table(compared, beside).caption)
-    assert comparison.section(ours, ours, beside).figures == []
 
 
 def test_the_report_of_a_store_beside_another(store_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

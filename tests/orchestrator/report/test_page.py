@@ -1,0 +1,116 @@
+"""The page in a real Chromium."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from orchestrator.report import page
+from tests import browser
+from tests.orchestrator.report.conftest import Made
+
+CHARTS = "() => [...document.querySelectorAll('.js-plotly-plot')]"
+DRAWN = f"{CHARTS[:-1]}.every((one) => one.querySelector('.trace, .heatmaplayer image, .point, path.js-line')))()"
+
+
+def _open(opened: Page, path: Path) -> list[str]:
+    asked: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.goto(path.as_uri())
+    opened.wait_for_function("document.querySelectorAll('.js-plotly-plot').length > 4", timeout=60_000)
+    return asked
+
+
+@pytest.fixture(scope="module")
+def written(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_bytes(page.render(made.found))
+    return path
+
+
+@pytest.fixture(scope="module")
+def opened(written: Path) -> Iterator[Page]:
+    complaints: list[str] = []
+    with browser.page(complaints) as found:
+        asked = _open(found, written)
+        yield found
+        assert complaints == []
+        assert all(url.startswith(("file:", "blob:", "data:")) for url in asked)
+
+
+@pytest.mark.chromium
+def test_charts_are_drawn_with_nothing_from_elsewhere(opened: Page, tmp_path: Path) -> None:
+    panels = opened.locator("figure[data-panel]")
+    names = [panels.nth(place).get_attribute("data-panel") for place in range(panels.count())]
+    assert len(names) >= 7
+    for place in range(panels.count()):
+        panels.nth(place).scroll_into_view_if_needed()
+        shapes = panels.nth(place).locator(".plot path, .plot image, .barlayer path").count()
+        assert shapes > 0, names[place]
+    assert browser.keep_screenshot(opened, "report-1280", tmp_path, full_page=True).stat().st_size > 50_000
+
+
+@pytest.mark.chromium
+def test_the_step_slider_moves_the_diagram(opened: Page) -> None:
+    figure = opened.locator("figure[data-panel]", has=opened.locator("input[type=range]")).first
+    slider = figure.locator("input[type=range]")
+    data = (
+        "(one) => JSON.stringify([...one.querySelectorAll('.js-plotly-plot')].map((plot) => plot.data.map((t) => t.x)))"
+    )
+    before, step = figure.evaluate(data), figure.locator("output").inner_text()
+    slider.evaluate("(one) => { one.value = 0; one.dispatchEvent(new Event('input')); }")
+    opened.wait_for_timeout(300)
+    assert figure.locator("output").inner_text() != step
+    assert figure.evaluate(data) != before
+
+
+@pytest.mark.chromium
+def test_tables_are_filtered_and_downloaded(opened: Page, made: Made) -> None:
+    table = opened.locator("[data-table=correlations]")
+    table.locator("input[type=search]").fill("twonn_dimension")
+    shown = table.locator("tbody tr")
+    assert 0 < shown.count() <= (made.analysis.correlations["metric"] == "twonn_dimension").sum()
+    assert all("twonn_dimension" in shown.nth(place).inner_text() for place in range(shown.count()))
+    table.locator("input[type=search]").fill("")
+    with opened.expect_download() as download:
+        opened.locator("[data-csv=effects]").click()
+    assert len(Path(download.value.path()).read_text().splitlines()) == len(made.analysis.effects) + 1
+
+
+@pytest.mark.chromium
+def test_light_and_dark(opened: Page) -> None:
+    colour = "getComputedStyle(document.body).backgroundColor"
+    before = opened.evaluate(colour)
+    opened.locator("#theme").click()
+    assert opened.evaluate(colour) != before
+    opened.locator("#theme").click()
+    assert opened.evaluate(colour) == before
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("width", [400, 1280])
+def test_nothing_reaches_over_the_side(written: Path, width: int, tmp_path: Path) -> None:
+    complaints: list[str] = []
+    with browser.page(complaints, width=width, color_scheme="dark") as narrow:
+        _open(narrow, written)
+        narrow.wait_for_timeout(500)
+        assert narrow.evaluate("document.documentElement.scrollWidth") <= width
+        browser.keep_screenshot(narrow, f"report-dark-{width}", tmp_path, full_page=True)
+        narrow.emulate_media(media="print")
+        assert not narrow.locator("#theme").is_visible()
+    assert complaints == []
+
+
+def test_what_is_packed_is_what_was_there_and_cannot_end_its_script(made: Made) -> None:
+    data = "</script><b>ü".encode()
+    text = page.packed(data)
+    assert gzip.decompress(base64.b64decode(text)) == data
+    html = page.render(made.found).decode()
+    assert len(re.findall("</script>", html)) == len(re.findall("<script", html))
+    assert not re.search(r'(src|href)="https?://', html)
