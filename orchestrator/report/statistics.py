@@ -36,7 +36,7 @@ def name_of(row: pd.Series) -> str:
 
 def besides_loss(table: pd.DataFrame) -> pd.DataFrame:
     """Findings on other metrics than the loss, over all or of a domain."""
-    return table[~table["metric"].astype(str).str.partition("/")[0].isin(LOSSES)]
+    return table[~table["metric"].astype(str).str.split("/").str[0].isin(LOSSES)]
 
 
 def _given(text: str) -> str:

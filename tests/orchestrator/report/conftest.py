@@ -25,9 +25,9 @@ class Made:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Four seeds and four budgets of two learning rates, five checkpoints each."""
+    """Four seeds and four budgets of two learning rates, nine checkpoints each."""
     place = tmp_path_factory.mktemp("made") / "made"
-    store = synthetic.write(place, "seeds=0,1,2,3", "variants=plain,learning_rate=0.01", checkpoints=5)
+    store = synthetic.write(place, "seeds=0,1,2,3", "variants=plain,learning_rate=0.01", checkpoints=9)
     frame = results.collect(store)
     analysis = analyse(frame, results.ends(store))
     return Made(store, frame, analysis, findings.gather(store, frame, analysis))

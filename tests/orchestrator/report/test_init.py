@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from orchestrator import report
+from orchestrator import report, results
 from tests.orchestrator.report.conftest import Made
 
 
 def test_all_files_are_written_and_the_tables_hold_what_was_found(made: Made) -> None:
+    results.write(made.store, made.frame)
     report.write(made.store, made.frame, made.analysis)
     place = Path(made.store.root.path)
     assert (place / "report.html").stat().st_size < 5e6

@@ -15,7 +15,7 @@ def test_cells_are_variants_at_budgets_and_hold_every_value(made: Made) -> None:
     assert len(values.rows) == made.frame["value"].notna().sum()
     assert len(values.kinds) == 2
     assert sorted(place for kind in values.kinds for place in values.cells_of(kind)) == list(range(8))
-    assert set(values.at_end["step"]) == set(values.ends.values())
+    assert set(values.at_end()["step"]) == set(values.ends.values())
 
 
 @pytest.mark.parametrize(("count", "most"), [(5, 9), (100, 9), (1, 1), (0, 3)])
