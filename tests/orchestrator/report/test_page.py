@@ -23,7 +23,8 @@ def _open(opened: Page, path: Path) -> list[str]:
     asked: list[str] = []
     opened.on("request", lambda request: asked.append(request.url))
     opened.goto(path.as_uri())
-    opened.wait_for_function("document.querySelectorAll('.js-plotly-plot').length > 4", timeout=60_000)
+    opened.locator(".js-plotly-plot").nth(6).wait_for(state="attached", timeout=60_000)
+    opened.wait_for_timeout(1000)  # the last ones are being drawn
     return asked
 
 
