@@ -47,7 +47,7 @@ def test_plan_says_what_the_sweep_takes_on_disk(tmp_path: Path, capsys: pytest.C
     assert sweep.main(command) == 0
     shown = capsys.readouterr()
     assert " disk " in shown.out
-    assert "15.2 MB" in shown.out
+    assert "15.4 MB" in shown.out
     assert " in the end, 0 B there already, up to " in shown.out
     assert "free on the store's disk" in shown.out
     assert shown.err == ""
