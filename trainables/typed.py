@@ -71,9 +71,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float)
 
 
-def _within(reader: Reader, value: Any, part: object) -> Any:
+def _within(taken: Reader, value: Any, part: object) -> Any:
     try:
-        return reader(value)
+        return taken(value)
     except _WrongError as wrong:
         wrong.place.append(f"{part}")
         raise
@@ -82,36 +82,36 @@ def _within(reader: Reader, value: Any, part: object) -> Any:
 def _of_tuple(arguments: tuple[Any, ...]) -> Reader:
     readers = [_reader(one) for one in arguments]
 
-    def reader(value: Any) -> Any:
+    def taken(value: Any) -> Any:
         if not isinstance(value, list | tuple):
             _refuse(value, "a list")
         if len(value) != len(readers):
             _refuse(value, f"a list of {len(readers)}")
         return tuple(_within(one, item, i) for i, (one, item) in enumerate(zip(readers, value, strict=True)))
 
-    return reader
+    return taken
 
 
 def _of_list(origin: type, argument: Any) -> Reader:
     inner, columns = _reader(argument), _columns(argument)
 
-    def reader(value: Any) -> Any:
+    def taken(value: Any) -> Any:
         if not isinstance(value, list | tuple):
             _refuse(value, "a list")
         if columns and _are_rows(columns, value):
             return origin(map(tuple, value))
         return origin(_within(inner, item, i) for i, item in enumerate(value))
 
-    return reader
+    return taken
 
 
 def _of_dict(inner: Reader) -> Reader:
-    def reader(value: Any) -> Any:
+    def taken(value: Any) -> Any:
         if not isinstance(value, Mapping):
             _refuse(value, "an object")
         return {key: _within(inner, one, key) for key, one in value.items()}
 
-    return reader
+    return taken
 
 
 def _are_rows(columns: tuple[frozenset[type], ...], value: Sequence[Any]) -> bool:
@@ -143,7 +143,7 @@ def _of_fields(hint: Any) -> Reader:
     readers = {name: _reader(one) for name, one in hints.items()}
     wanted = "an object" if typed else f"a {hint.__name__}"
 
-    def reader(value: Any) -> Any:
+    def taken(value: Any) -> Any:
         if not typed and isinstance(value, hint):
             return value
         if not isinstance(value, Mapping):
@@ -162,7 +162,7 @@ def _of_fields(hint: Any) -> Reader:
         except ValueError as error:  # what the dataclass itself refuses
             raise _WrongError(f"{error}") from error
 
-    return reader
+    return taken
 
 
 def _described(hint: Any) -> tuple[dict[str, Any], frozenset[str]]:
