@@ -53,7 +53,7 @@ def test_plan_says_what_the_sweep_takes_on_disk(tmp_path: Path, capsys: pytest.C
     assert shown.err == ""
     assert sweep.main([*command, "--json"]) == 0
     first, *_ = json.loads(capsys.readouterr().out)
-    assert 15.1e6 < first["disk_bytes"] < 15.3e6
+    assert 15.3e6 < first["disk_bytes"] < 15.5e6
     assert first["disk_bytes_at_most"] > first["disk_bytes"]
 
 
