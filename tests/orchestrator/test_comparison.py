@@ -100,7 +100,6 @@ def test_nothing_to_compare_is_said(ours: pd.DataFrame, theirs: pd.DataFrame) ->
     compared = comparison.compare(ours, beside)
     assert compared.empty
     assert "nothing to compare" in str(comparison.rich_table(compared, beside).caption)
-    assert comparison.section(ours, ours, beside).figures == []
 
 
 def test_the_report_of_a_store_beside_another(store_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,7 +110,7 @@ def test_the_report_of_a_store_beside_another(store_copy: Path, capsys: pytest.C
     assert said.count("+0") >= 4  # the same results, and so no difference
     page = (store_copy / "report.html").read_text()
     assert "Beside other, by FLOPs" in page
-    assert page.count("<svg") > 3
+    assert page.count("data-panel=") > 3
 
 
 def test_probe_sets_that_differ_are_said(store_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
