@@ -29,6 +29,7 @@ benchmark: .venv/installed-test
 	$(BIN)/python benchmarks/topology.py
 	$(BIN)/python benchmarks/ingest.py
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/orchestration.py
 
 .venv/installed: setup.cfg constraints.txt

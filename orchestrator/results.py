@@ -152,14 +152,16 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _taken(table: pd.DataFrame, places: np.ndarray) -> pd.DataFrame:
-    """Rows of a table, again and again; a column of one word is not looked up for each, which takes as long as all."""
-    columns = {}
-    for name, column in table.items():
-        alike = len(places) > 0 and column.dtype == "str" and column.nunique(dropna=False) == 1
-        word = column.iloc[0] if alike else None
-        repeated = pa.repeat(pa.scalar(word if isinstance(word, str) else None, pa.large_string()), len(places))
-        columns[name] = pd.array(repeated, dtype=column.dtype) if alike else column.array.take(places)
-    return pd.DataFrame(columns, copy=False)
+    """Rows of a table, again and again."""
+    return pd.DataFrame({name: _repeated(column, places) for name, column in table.items()}, copy=False)
+
+
+def _repeated(column: pd.Series, places: np.ndarray) -> pd.api.extensions.ExtensionArray:
+    """A column of one word is not looked up for each row, which takes as long as all others."""
+    if column.dtype != "str" or len(places) == 0 or column.nunique(dropna=False) > 1:
+        return column.array.take(places)
+    word = column.iloc[0] if isinstance(column.iloc[0], str) else None
+    return pd.array(pa.repeat(pa.scalar(word, pa.large_string()), len(places)), dtype=column.dtype)
 
 
 def settings_that_vary(configs: Iterable[Trial]) -> tuple[str, ...]:
