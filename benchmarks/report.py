@@ -58,7 +58,6 @@ def main() -> None:
         timed("report.md", lambda: markdown.render(found, figures))
         html = timed("report.html", lambda: page.render(found))
         print(f"{len(html):,} bytes")
-        del frame, found
         command = [sys.executable, "sweep.py", "report", store.uri]
         timed("sweep.py report", lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL))
 

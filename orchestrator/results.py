@@ -126,12 +126,19 @@ class _Columns:
             _taken(_table(OF_MEASUREMENTS, self.measurements), of_row),
         ]
         value = np.concatenate([np.empty(0), *self.values])
-        status, reason = parts[3]["status"], pd.Series([None] * self.length, dtype=parts[2]["metric"].dtype)
-        parts[3]["status"] = status.mask((status == "ok") & np.isnan(value), "skipped")
-        reason.iloc[list(self.reasons)] = list(self.reasons.values())
-        frame = pd.concat([*parts, pd.DataFrame({"value": value, "reason": reason})], axis=1)
+        lacking = np.flatnonzero(np.isnan(value))
+        measured = parts[3]["status"].iloc[lacking] == "ok"
+        parts[3].loc[lacking[measured.to_numpy()], "status"] = "skipped"
+        frame = pd.concat([*parts, pd.DataFrame({"value": value}), self._reasons()], axis=1)
         extra = [name for name in frame.columns if name.startswith("config/")]
         return frame[[*COLUMNS.names, *extra]]
+
+    def _reasons(self) -> pd.DataFrame:
+        words = list(dict.fromkeys(self.reasons.values()))
+        places = {word: 1 + index for index, word in enumerate(words)}
+        place = np.zeros(self.length, dtype=np.int64)
+        place[list(self.reasons)] = [places[reason] for reason in self.reasons.values()]
+        return _taken(_table(("reason",), [(None,), *((word,) for word in words)]), place)
 
 
 def _names_of(trials: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -157,11 +164,14 @@ def _taken(table: pd.DataFrame, places: np.ndarray) -> pd.DataFrame:
 
 
 def _repeated(column: pd.Series, places: np.ndarray) -> pd.api.extensions.ExtensionArray:
-    """A column of one word is not looked up for each row, which takes as long as all others."""
-    if column.dtype != "str" or len(places) == 0 or column.nunique(dropna=False) > 1:
-        return column.array.take(places)
-    word = column.iloc[0] if isinstance(column.iloc[0], str) else None
-    return pd.array(pa.repeat(pa.scalar(word, pa.large_string()), len(places)), dtype=column.dtype)
+    """A column that is the same everywhere, as most settings are, is not looked up for each of millions of rows."""
+    alike = len(places) > 0 and column.nunique(dropna=False) == 1
+    if alike and column.dtype.kind in "if" and isinstance(column.dtype, np.dtype):
+        return pd.Series(np.full(len(places), column.iloc[0], dtype=column.dtype), copy=False).array
+    if alike and column.dtype == "str":
+        word = column.iloc[0] if isinstance(column.iloc[0], str) else None
+        return pd.array(pa.repeat(pa.scalar(word, pa.large_string()), len(places)), dtype=column.dtype)
+    return column.array.take(places)
 
 
 def settings_that_vary(configs: Iterable[Trial]) -> tuple[str, ...]:
