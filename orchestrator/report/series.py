@@ -86,11 +86,6 @@ class Values:
         """Places of a kind's cells, the largest budget first."""
         return [place for place, cell in enumerate(self.cells) if cell.kind == kind]
 
-    @property
-    def faulty(self) -> pd.DataFrame:
-        """The rows of checkpoints with a fault."""
-        return self.rows[self.rows["fault"].notna()]
-
     @functools.cached_property
     def has_faults(self) -> bool:
         return bool(self.rows["fault"].notna().any())

@@ -12,7 +12,7 @@ import pandas as pd
 
 from orchestrator.analysis import Analysis
 from orchestrator.report.series import LOSS, short
-from orchestrator.results import HEADLINES
+from orchestrator.results import settings_that_vary, variant_of
 from orchestrator.store import TABLES, Store
 from trainables.config import TrialConfig
 from trainables.prefix import PREFIX, Prefix
@@ -95,8 +95,6 @@ def costs(store: Store) -> pd.DataFrame:
     asked: FLOPs of the full budgets; spent: of the steps that were trained; saved: of those taken over from another
     trial. seconds: of each trial's last attempt.
     """
-    from orchestrator.results import settings_that_vary, variant_of
-
     configs = [store.read_trial(trial_id) for trial_id in store.trial_ids()]
     varied = settings_that_vary(configs)
     rows = []
@@ -152,7 +150,3 @@ def write(store: Store, tables: list[Table]) -> None:
         sink = io.BytesIO()
         table.frame.to_parquet(sink, index=False)
         folder.write(f"{table.name}.parquet", sink.getvalue())
-
-
-def headline(metric: str) -> str:
-    return HEADLINES.get(metric, metric)
