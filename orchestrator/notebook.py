@@ -53,7 +53,7 @@ def run(sweep: Sweep, store: str, *, name: str = "notebook", address: str | None
     failures = driver.run(sweep, name, place, address=address, console=Console())
     found = _collect(place, failures)
     results.write(place, found.values)
-    report.write(place, found.values, analyse(found.values, results.ends(place)))
+    report.write(place, found.values, found.analysis)
     return found
 
 

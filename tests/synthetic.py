@@ -17,6 +17,7 @@ import numpy as np
 import search_spaces
 from metrics import diagrams
 from metrics.base import ACROSS_SEEDS, ACROSS_STEPS, Diagram
+from metrics.topology.hidden_norms import MEAN, OF_QUANTILES
 from orchestrator import provenance
 from orchestrator.overrides import override
 from orchestrator.store import MEASUREMENTS, Status, Store
@@ -54,6 +55,7 @@ OF_LAYERS: Mapping[str, tuple[str, ...]] = {  # with the embeddings
         *(f"magnitude/{scale}" for scale in (1, 4, 16)),
         *(f"euler_characteristic/{share}" for share in SHARES),
     ),
+    "hidden_norm@1": (MEAN, *OF_QUANTILES),
     "intrinsic_dimension@3": (
         *("twonn_dimension", "mle_dimension", "ph_dimension"),
         *(f"gride_dimension/{2**k}" for k in range(1, 7)),

@@ -36,7 +36,7 @@ class Analysis:
     baseline (root mean square error of the final log loss from compute and the early loss, budgets left out in turn),
     error (with the metric besides), gain (1 - error / baseline), low, high, p, q.
     isoflop: variant, budget_flops, sizes, trials, n_params and tokens and loss at the parabola's minimum, low and high
-    (of n_params), curvature (of the loss in log10 n_params).
+    (of n_params), curvature (second derivative of the loss in log10 n_params).
     isoflop_points: variant, budget_flops, n_params, tokens, loss (mean over seeds): what the parabolas are fitted to.
     exponents: variant, quantity ("n_params" or "tokens" at the minimum, against compute), budgets, value, low, high.
     loss_fit: variant, parameter (E, A, alpha, B, beta of L = E + A/N^alpha + B/D^beta), value, low, high, trials,

@@ -82,7 +82,7 @@ def _of_complete(
     if not (loss**2).sum() > 1e-9 or not use.any():
         return None
     scores = scores[:, use]
-    products = [inference.sums_by_seed(each, seeds) for each in (scores * loss, scores**2, loss**2)]
+    products = [inference.sums_by(each, seeds) for each in (scores * loss, scores**2, loss**2)]
     rho = _rho(*(each.sum(axis=0) for each in products))
     weights = inference.resampled(count)
     drawn = _rho(*(weights @ each for each in products))

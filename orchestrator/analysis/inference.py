@@ -22,9 +22,9 @@ def resampled(seeds: int, draws: int = DRAWS) -> np.ndarray:
     return weights.astype(float)
 
 
-def sums_by_seed(values: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Sums of rows (trials, columns) by seed: (seeds, columns)."""
-    names, codes = np.unique(seeds, return_inverse=True)
+def sums_by(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Sums of rows (trials, columns) by what is resampled, such as seeds: (groups, columns)."""
+    names, codes = np.unique(groups, return_inverse=True)
     sums = np.zeros((len(names), *values.shape[1:]))
     np.add.at(sums, codes, values)
     return sums

@@ -39,25 +39,19 @@ def loss_fit(trials: Trials) -> tuple[pd.DataFrame, list[str]]:
     return pd.concat(tables) if tables else pd.DataFrame(), remarks
 
 
-def fit(size: np.ndarray, data: np.ndarray, loss: np.ndarray) -> dict[str, float]:
-    """The constants, and ``error``, the root mean square of the log loss."""
-    found = _refine(_start(size, data, loss), size, data, loss)
-    return _constants(found) | {"error": float(np.sqrt(np.mean(_residuals(found, size, data, loss) ** 2)))}
-
-
 def _fit_with_intervals(size: np.ndarray, data: np.ndarray, loss: np.ndarray) -> pd.DataFrame:
     best = _refine(_start(size, data, loss), size, data, loss)
-    error = float(np.sqrt(np.mean(_residuals(best, size, data, loss) ** 2)))
+    residuals = _centred(best, np.log(size), np.log(data), np.log(loss))
     random, drawn = np.random.default_rng(0), []
     for _ in range(DRAWS):
         chosen = random.integers(len(loss), size=len(loss))
         if min(len(np.unique(size[chosen])), len(np.unique(data[chosen]))) >= LEAST_VALUES:
             drawn.append(_constants(_refine(best, size[chosen], data[chosen], loss[chosen])))
-    spread = pd.DataFrame(drawn)
+    spread = pd.DataFrame(drawn, columns=list(NAMES))
     low, high = spread.quantile(0.5 - LEVEL / 2), spread.quantile(0.5 + LEVEL / 2)
     constants = _constants(best)
     rows = [{"parameter": one, "value": constants[one], "low": low[one], "high": high[one]} for one in NAMES]
-    return pd.DataFrame(rows).assign(error=error)
+    return pd.DataFrame(rows).assign(error=float(np.sqrt(np.mean(residuals**2))))
 
 
 def _start(size: np.ndarray, data: np.ndarray, loss: np.ndarray) -> np.ndarray:
@@ -103,10 +97,6 @@ def _slopes(at: np.ndarray, size: np.ndarray, data: np.ndarray, loss: np.ndarray
     terms = _terms(at, size, data)
     floor, of_size, of_data = np.exp(terms - np.logaddexp.reduce(terms, axis=0))
     return np.column_stack([floor, of_size, -of_size * size, of_data, -of_data * data])
-
-
-def _residuals(at: np.ndarray, size: np.ndarray, data: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    return _centred(at, np.log(size), np.log(data), np.log(loss))
 
 
 def _constants(at: np.ndarray) -> dict[str, float]:

@@ -11,7 +11,7 @@ from orchestrator.analysis.trials import LOSS, WHOLE, Steps, Trials
 
 SHARES = (0.1, 0.25)  # of a trial's steps
 LEAST_BUDGETS = 3  # a trend over compute takes two besides the one left out
-PER_COEFFICIENT = 2  # trials that a fit has at least, for each of its coefficients
+LEAST = 8  # trials that a fit has at least: two for each of its four coefficients
 
 
 def prediction(steps: Steps, trials: Trials) -> tuple[pd.DataFrame, list[str]]:
@@ -35,8 +35,8 @@ def prediction(steps: Steps, trials: Trials) -> tuple[pd.DataFrame, list[str]]:
             if found.empty:
                 remarks.append(
                     f"prediction of {model}'s final loss from {share:.0%} of the steps: not said, it needs "
-                    f"{LEAST_BUDGETS} budgets, {inference.LEAST_SEEDS} seeds and 8 trials besides each budget; there "
-                    f"are {about['budget_flops'].nunique()} budgets, {about['seed'].nunique()} seeds, "
+                    f"{LEAST_BUDGETS} budgets, {inference.LEAST_SEEDS} seeds and {LEAST} trials besides each budget; "
+                    f"there are {about['budget_flops'].nunique()} budgets, {about['seed'].nunique()} seeds, "
                     f"{len(about)} trials with a checkpoint by then"
                 )
             else:
@@ -62,7 +62,7 @@ def _of_model(about: pd.DataFrame, early: Trials) -> pd.DataFrame:
     target = np.log(about["loss"].to_numpy(dtype=float))
     budgets = about["budget_flops"].to_numpy()
     left = [budgets == budget for budget in np.unique(budgets)]
-    if min((~out).sum() for out in left) < PER_COEFFICIENT * (base.shape[1] + 1) or not len(topics.columns):
+    if min((~out).sum() for out in left) < LEAST or not len(topics.columns):
         return pd.DataFrame()
     plain = _errors(base, target, left)
     numbers = (numbers - numbers.mean(axis=0)) / numbers.std(axis=0)
@@ -87,7 +87,7 @@ def _compared(table: pd.DataFrame, plain: np.ndarray, besides: np.ndarray, about
     for name in ("seed", "budget_flops"):
         which = about[name].to_numpy()
         count = len(np.unique(which))
-        base, full = inference.sums_by_seed(plain[:, None], which), inference.sums_by_seed(besides, which)
+        base, full = inference.sums_by(plain[:, None], which), inference.sums_by(besides, which)
         weights = inference.resampled(count)
         error = inference.bootstrap_error(np.log((weights @ full) / (weights @ base)) / 2, count)
         found.append((*inference.interval(ratio, error, count), stats.t.cdf(ratio / error, count - 1)))

@@ -39,8 +39,7 @@ class Trials:
     @property
     def topics(self) -> pd.DataFrame:
         """``values`` without those that are the loss in other words."""
-        names = self.values.columns.get_level_values("metric")
-        return self.values.loc[:, ~names.str.startswith(OF_LOSS)]
+        return self.values.loc[:, ~is_of_loss(self.values.columns.get_level_values("metric"))]
 
 
 USED = (*ABOUT, RATE, "trial", "metric", "metric_version", "layer", "step", "value")
@@ -77,6 +76,11 @@ class Steps:
         soon = (at > 0) & (at <= share * self.ends[self.codes])
         np.maximum.at(steps, self.codes[soon], at[soon])
         return self.wide(np.where(steps > 0, steps, -2))
+
+
+def is_of_loss(metrics: pd.Index | pd.Series) -> np.ndarray:
+    """Which of these names are the loss in other words, over all or of a domain."""
+    return np.array([name.partition("/")[0] in OF_LOSS for name in metrics], dtype=bool)
 
 
 def final(steps: Steps) -> Trials:

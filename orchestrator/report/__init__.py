@@ -6,15 +6,13 @@ import pandas as pd
 
 from orchestrator.analysis import Analysis
 from orchestrator.comparison import Beside
-from orchestrator.report import findings, markdown, page, paper, tables
-from orchestrator.store import MARKDOWN, REPORT, Store
+from orchestrator.report import findings, markdown, page
+from orchestrator.store import REPORT, Store
 
 
 def write(store: Store, frame: pd.DataFrame, analysis: Analysis, beside: Beside | None = None) -> None:
     """Write ``report.html``, ``report.md``, ``figures/`` and ``tables/`` from the rows of
     :func:`orchestrator.results.collect` and what the analysis makes of them, ``beside`` another store."""
     found = findings.gather(store, frame, analysis, beside)
-    tables.write(store, list(found.tables))
-    figures = paper.write(store, found)
-    store.root.write(MARKDOWN, markdown.render(found, figures).encode())
+    markdown.write(store, found)
     store.root.write(REPORT, page.render(found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from orchestrator.report.charts import Chart, Control, Panel, Trace, axis, colour, crosses, key, line, thin
 from orchestrator.report.curves import LINES
 from orchestrator.report.findings import Compared
-from orchestrator.report.series import AXES, parts, thinned
+from orchestrator.report.series import AXES, thinned
 from orchestrator.results import HEADLINES
 
 
@@ -26,16 +26,11 @@ def panel(compared: Compared) -> Panel | None:
 
 def _traces(compared: Compared, metric: str) -> list[Trace]:
     along = compared.beside.by
-    own = compared.own[(compared.own["metric"] == metric) & (compared.own[along] > 0)]
-    trials = [part.sort_values("step") for _, part in parts(own, "trial")]
+    trials, means, faulty = compared.lines(metric)
     traces: list[Trace] = [
         thin(trials[at][along], trials[at]["value"], "sweep", str(trials[at]["trial"].iloc[0]), "#7f7f7f")
         for at in thinned(trials, LINES)
     ]
-    rows = compared.beside.trajectories
-    rows = rows[(rows["metric"] == metric) & (rows[along] > 0)]
-    for place, ((model,), part) in enumerate(parts(rows[rows["fault"].isna()], "model")):
-        means = part.groupby("step").agg(at=(along, "first"), value=("value", "mean"))
-        traces.append(line(means["at"].astype(float), means["value"], str(model), colour(place)))
-    faulty = rows[rows["fault"].notna()]
+    for place, (model, mean) in enumerate(means.items()):
+        traces.append(line(mean["at"].astype(float), mean["value"], model, colour(place)))
     return [*traces, crosses(faulty[along], faulty["value"])] if not faulty.empty else traces

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from metrics.base import ACROSS_SEEDS
+from orchestrator.analysis.trials import LOSS
 from orchestrator.report.charts import (
     MANY,
     Chart,
@@ -24,7 +25,7 @@ from orchestrator.report.charts import (
     rounded,
     thin,
 )
-from orchestrator.report.series import AXES, LOSS, Values, matrix, of_layer, of_metric, parts, short, sound, thinned
+from orchestrator.report.series import AXES, Values, matrix, of_layer, of_metric, parts, short, sound, thinned
 
 LINES = 36  # of single seeds in a chart
 STEPS = 40  # of a heat map

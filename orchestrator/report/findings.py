@@ -12,7 +12,7 @@ from orchestrator.analysis import Analysis
 from orchestrator.comparison import Beside
 from orchestrator.report import barcodes, tables, words
 from orchestrator.report.barcodes import Bars
-from orchestrator.report.series import Values
+from orchestrator.report.series import Values, parts
 from orchestrator.report.tables import Table
 from orchestrator.store import Store
 
@@ -25,6 +25,21 @@ class Compared:
     own: pd.DataFrame
     metrics: tuple[str, ...]
     table: Table
+
+    def lines(self, metric: str) -> tuple[list[pd.DataFrame], dict[str, pd.DataFrame], pd.DataFrame]:
+        """Each of the sweep's trials by step; of the other's models the means over seeds (at, value) by step, of sound
+        checkpoints; and its rows with a fault."""
+        along = self.beside.by
+        own, theirs = (
+            table[(table["metric"] == metric) & (table[along] > 0)] for table in (self.own, self.beside.trajectories)
+        )
+        sound = theirs[theirs["fault"].isna()]
+        means = {
+            str(model): part.groupby("step").agg(at=(along, "first"), value=("value", "mean"))
+            for (model,), part in parts(sound, "model")
+        }
+        trials = [part.sort_values("step") for _, part in parts(own, "trial")]
+        return trials, means, theirs[theirs["fault"].notna()]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from orchestrator import results
 from orchestrator.analysis import analyse
 from orchestrator.comparison import Beside
-from orchestrator.report import findings, markdown, page, paper, tables
+from orchestrator.report import findings, markdown, page
 from orchestrator.store import FIGURES, MARKDOWN, MEASUREMENTS, RESULTS, STATUS, TABLES, TRIALS, Store
 from trainables.storage import sha256
 
@@ -63,8 +63,7 @@ class Live:
         frame = results.collect(self.store)
         found = findings.gather(self.store, frame, analyse(frame, results.ends(self.store)), self.beside)
         results.write(self.store, frame)
-        tables.write(self.store, list(found.tables))
-        self.store.root.write(MARKDOWN, markdown.render(found, paper.write(self.store, found)).encode())
+        markdown.write(self.store, found)
         return page.render(found, live=True)
 
 

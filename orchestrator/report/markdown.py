@@ -7,13 +7,20 @@ import re
 from collections.abc import Iterator, Sequence
 
 from orchestrator import comparison
+from orchestrator.report import paper, tables
 from orchestrator.report.findings import Findings
 from orchestrator.report.paper import Figure
 from orchestrator.report.words import CAUTIONS
-from orchestrator.store import FIGURES, REPORT, RESULTS, TABLES
+from orchestrator.store import FIGURES, MARKDOWN, REPORT, RESULTS, TABLES, Store
 
 ROWS = 12  # of a table; all are in its file
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~$@])")
+
+
+def write(store: Store, found: Findings) -> None:
+    """Write ``report.md``, and ``figures/`` and ``tables/`` that it links to."""
+    tables.write(store, list(found.tables))
+    store.root.write(MARKDOWN, render(found, paper.write(store, found)).encode())
 
 
 def render(found: Findings, figures: Sequence[Figure]) -> str:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from orchestrator.analysis.trials import LOSS
 from orchestrator.report import statistics
 from orchestrator.report.charts import SCALE, Trace, colour
 from orchestrator.report.curves import LINES, WIDE, drawn_cells
 from orchestrator.report.findings import Findings
-from orchestrator.report.series import AXES, LOSS, Values, matrix, of_layer, of_metric, parts, short, sound, thinned
+from orchestrator.report.series import AXES, Values, matrix, of_layer, of_metric, parts, short, sound, thinned
 from orchestrator.results import HEADLINES
 from orchestrator.store import FIGURES, Store
 
@@ -226,14 +227,14 @@ def _forest(axes: list[Axes], trace: Trace, title: str) -> None:
 
 def _isoflop(axis: Axes, found: Findings) -> None:
     points = found.analysis.isoflop_points
-    of_variant = points[points["variant"].fillna("") == (points["variant"].fillna("").iloc[0])]
+    variant, minima = points["variant"].iloc[0], found.analysis.isoflop
+    of_variant, minima = points[points["variant"] == variant], minima[minima["variant"] == variant]
     budgets = sorted(of_variant["budget_flops"].unique())
     for place, budget in enumerate(budgets):
         rows, shade = of_variant[of_variant["budget_flops"] == budget], colour(place, len(budgets))
         axis.plot(rows["n_params"], rows["loss"], "o", ms=4, color=shade, label=f"{short(budget)} FLOPs")
-        if len(rows) >= 3:
-            axis.plot(*statistics.fitted(rows), lw=1, color=shade)
-    minima = found.analysis.isoflop.dropna(subset=["n_params", "loss"])
+        for _, minimum in minima[minima["budget_flops"] == budget].iterrows():
+            axis.plot(*statistics.parabola(minimum, rows["n_params"]), lw=1, color=shade)
     axis.plot(minima["n_params"], minima["loss"], "*", color="tab:red", ms=8, label="minimum")
     axis.set(xscale="log", xlabel="parameters, without embeddings", ylabel="held-out loss (nats/token)")
     axis.legend(fontsize="x-small", frameon=False)
@@ -244,16 +245,11 @@ def _beside(axis: Axes, found: Findings, metric: str) -> None:
     compared = found.compared
     assert compared is not None
     along = compared.beside.by
-    own = compared.own[(compared.own["metric"] == metric) & (compared.own[along] > 0)]
-    trials = [part.sort_values("step") for _, part in parts(own, "trial")]
+    trials, means, faulty = compared.lines(metric)
     for at in thinned(trials, LINES):
         axis.plot(trials[at][along].astype(float), trials[at]["value"], color="0.5", lw=0.6, alpha=0.6)
-    rows = compared.beside.trajectories
-    rows = rows[(rows["metric"] == metric) & (rows[along] > 0)]
-    for place, ((model,), part) in enumerate(parts(rows[rows["fault"].isna()], "model")):
-        means = part.groupby("step").agg(at=(along, "first"), value=("value", "mean"))
-        axis.plot(means["at"].astype(float), means["value"], "o-", ms=2.5, color=colour(place), label=str(model))
-    faulty = rows[rows["fault"].notna()]
+    for place, (model, mean) in enumerate(means.items()):
+        axis.plot(mean["at"].astype(float), mean["value"], "o-", ms=2.5, color=colour(place), label=model)
     if not faulty.empty:
         _crosses(axis, faulty[along].astype(float), faulty["value"])
     axis.set(xscale="log", xlabel=AXES[along], title=HEADLINES[metric])

@@ -14,7 +14,6 @@ from metrics.base import ACROSS_SEEDS, ACROSS_STEPS
 from orchestrator import results
 from orchestrator.results import HEADLINES
 
-LOSS = "held_out_loss"
 AXES = {"flops": "training FLOPs", "tokens": "training tokens", "step": "training step"}
 WORDS = ("trial", "model", "variant", "metric", "fault")
 NUMBERS = ("seed", "budget_flops", "step", "tokens", "flops", "layer", "value")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.analysis import Analysis
+from orchestrator.analysis.trials import is_of_loss
 from orchestrator.report.charts import (
     MANY,
     PALETTE,
@@ -26,7 +27,6 @@ from orchestrator.report.series import kind, of_layer, short
 
 STRONGEST = 25  # metrics and layers of a chart
 SIGNIFICANT = 0.05  # q, the share of false discoveries
-LOSSES = ("held_out_loss", "perplexity", "bits_per_byte")  # which are the outcome itself
 
 
 def name_of(row: pd.Series) -> str:
@@ -36,7 +36,7 @@ def name_of(row: pd.Series) -> str:
 
 def besides_loss(table: pd.DataFrame) -> pd.DataFrame:
     """Findings on other metrics than the loss, over all or of a domain."""
-    return table[~table["metric"].map(lambda name: str(name).partition("/")[0]).isin(LOSSES)]
+    return table[~is_of_loss(table["metric"])]
 
 
 def _given(text: str) -> str:
@@ -163,7 +163,7 @@ def isoflop(analysis: Analysis) -> Panel | None:
         "xaxis": axis("parameters, without embeddings", log=True) | {"exponentformat": "SI"},
         "yaxis": axis("held-out loss (nats/token)"),
     }
-    said = "Each colour is a compute budget: the mean over seeds of each size, the parabola through them, its minimum."
+    said = "Each colour is a compute budget: means over seeds, and the parabola where the losses have a minimum."
     controls = [Control("variant", [one or "plain" for one in variants])]
     return Panel("isoflop", said, [Chart(frames, layout)], controls)
 
@@ -175,8 +175,8 @@ def _parabolas(points: pd.DataFrame, minima: pd.DataFrame) -> list[Trace]:
         found = points[points["budget_flops"] == budget].sort_values("n_params")
         label, shade = f"{short(budget)} FLOPs", colour(place, len(budgets))
         traces.append(line(found["n_params"], found["loss"], label, shade, mode="markers", marker={"size": 8}))
-        if len(found) >= 3:
-            curve = fitted(found)
+        for _, minimum in minima[minima["budget_flops"] == budget].iterrows():
+            curve = parabola(minimum, found["n_params"])
             look = {"color": shade, "width": 1.5}
             hidden = {"showlegend": False, "mode": "lines", "hoverinfo": "skip", "line": look}
             traces.append(line(*curve, label, shade) | hidden)
@@ -190,11 +190,10 @@ def _parabolas(points: pd.DataFrame, minima: pd.DataFrame) -> list[Trace]:
     return traces
 
 
-def fitted(points: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The parabola of the loss in log10 parameters through the points of a budget, by least squares: x and y."""
-    logs = np.log10(points["n_params"].to_numpy(dtype=float))
-    x = np.linspace(logs.min(), logs.max(), 40)
-    return 10**x, np.polyval(np.polyfit(logs, points["loss"].to_numpy(dtype=float), 2), x)
+def parabola(minimum: pd.Series, sizes: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """A row of the analysis' ``isoflop`` as a curve over the sizes: x and y."""
+    x = np.linspace(np.log10(sizes.min()), np.log10(sizes.max()), 40)
+    return 10**x, minimum["loss"] + minimum["curvature"] / 2 * (x - np.log10(minimum["n_params"])) ** 2
 
 
 def cost(table: pd.DataFrame) -> Panel | None:

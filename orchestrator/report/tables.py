@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.analysis import Analysis
-from orchestrator.report.series import LOSS, short
+from orchestrator.analysis.trials import LOSS
+from orchestrator.report.series import short
 from orchestrator.results import settings_that_vary, variant_of
 from orchestrator.store import TABLES, Store
 from trainables.config import TrialConfig

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.analysis import Analysis
-from orchestrator.report.series import LOSS, kind, short
+from orchestrator.analysis.trials import LOSS
+from orchestrator.report.series import kind, short
 from orchestrator.report.statistics import SIGNIFICANT, besides_loss, name_of
 
 MODELS = 4  # with a sentence each

@@ -27,8 +27,8 @@ def test_intervals_of_means_cover_the_truth_as_often_as_they_say(seeds: int) -> 
     assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.015)
 
 
-def test_sums_by_seed() -> None:
-    sums = inference.sums_by_seed(np.array([[1.0], [2.0], [4.0]]), np.array([7, 3, 7]))
+def test_sums_by() -> None:
+    sums = inference.sums_by(np.array([[1.0], [2.0], [4.0]]), np.array([7, 3, 7]))
     assert sums.tolist() == [[2.0], [5.0]]
 
 

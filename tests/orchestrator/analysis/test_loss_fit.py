@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.analysis.loss_fit import fit, loss_fit
+from orchestrator.analysis.loss_fit import loss_fit
 from orchestrator.analysis.trials import LOSS, Steps, final
 from tests.orchestrator.analysis import planted
 
@@ -25,10 +25,12 @@ def _law(size: np.ndarray, data: np.ndarray, at: dict[str, float]) -> np.ndarray
 )
 def test_constants_are_exact_without_noise(constants: dict[str, float], sizes: object, tokens: object) -> None:
     size, data = (each.ravel() for each in np.meshgrid(np.asarray(sizes), np.asarray(tokens)))
-    found = fit(size, data, _law(size, data, constants))
+    about = pd.DataFrame({"seed": 0, "budget_flops": 6 * size * data, "n_params": size, "tokens": data})
+    loss = {(LOSS, None): _law(size, data, constants)}
+    found = loss_fit(final(Steps.of(*planted.results(about, loss))))[0].set_index("parameter")
     for name, value in constants.items():
-        assert found[name] == pytest.approx(value, rel=0.01), name
-    assert found["error"] < 1e-5
+        assert found.loc[name, "value"] == pytest.approx(value, rel=0.01), name
+    assert found["error"].iloc[0] < 1e-5
 
 
 def test_intervals_hold_the_constants_where_losses_are_noisy() -> None:

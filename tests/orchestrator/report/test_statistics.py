@@ -67,9 +67,10 @@ def test_parabolas_go_through_points_on_a_parabola(nothing: Analysis) -> None:
         "low": 4e5,
         "high": 7e5,
     }
-    table = pd.DataFrame([minima | {"tokens": 1e6, "loss": 3.0, "curvature": 0.4}])
-    x, y = statistics.fitted(points)
+    table = pd.DataFrame([minima | {"tokens": 1e6, "loss": 3.0, "curvature": 0.8}])
+    x, y = statistics.parabola(table.iloc[0], points["n_params"])
     np.testing.assert_allclose(y, 3 + 0.4 * (np.log10(x) - 5.7) ** 2, rtol=1e-9)
+    np.testing.assert_allclose(x[[0, -1]], [sizes.min(), sizes.max()])
     panel = statistics.isoflop(dataclasses.replace(nothing, isoflop_points=points, isoflop=table))
     assert panel is not None
     dots, curve, star = panel.charts[0].frames["0"]
