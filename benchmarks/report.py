@@ -2,7 +2,7 @@
 
     python benchmarks/report.py [TRIALS CHECKPOINTS]
 
-Writes the store with every metric of the quickstart (304 values a checkpoint), which takes a minute for the 1,000
+Writes the store with every metric of the quickstart (360 values a checkpoint), which takes a minute for the 1,000
 trials x 20 checkpoints that are the default, and prints the seconds of each part and of the whole command.
 """
 

@@ -33,6 +33,7 @@ LAYERED = {
 }
 SIZE = (3.4, 3.0)  # inches of a panel
 DPI = 150
+BUDGETS = 6  # that a small axis has room for
 TICKS = 12  # at most on the axis of a heat map
 STYLE = {"font.size": 8, "axes.titlesize": 9, "svg.hashsalt": "toposweep", "svg.fonttype": "path"}
 
@@ -170,6 +171,11 @@ def _layers(axis: Axes, values: Values, metric: str) -> None:
     for place, layer in enumerate(layers):
         _with_band(axis, table[table["layer"] == layer], of_layer(layer), colour(place, len(layers)))
     axis.set(xscale="log", xlabel=AXES[values.along], title=LAYERED[metric])
+    if table is last:  # the budgets alone: what matplotlib makes of less than a decade overlaps
+        budgets = np.unique(table["at"])
+        budgets = budgets[thinned(budgets, BUDGETS)]
+        axis.set_xticks(budgets, [f"{budget:.2g}".replace("e+", "e") for budget in budgets], fontsize="small")
+        axis.set_xticks([], minor=True)
     axis.grid(alpha=0.3)
 
 
