@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in its background ignores it
 sys.path.insert(0, str(Path(__file__).parent.parent))  # finds `tests.hub`, however pytest was started
 
 from tests import hub as stand_in
