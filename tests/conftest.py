@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in its background ignores it
 sys.path.insert(0, str(Path(__file__).parent.parent))  # finds `tests.hub`, however pytest was started
 
 from tests import hub as stand_in
 from tests import object_store
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in its background ignores it
 HUB = stand_in.Hub().start()
 HF_HOME = Path(tempfile.mkdtemp(prefix="hf-home-"))
 stand_in.isolate(os.environ, HUB.endpoint, HF_HOME)  # before any of the clients is imported: they read it only then
