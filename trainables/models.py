@@ -109,7 +109,8 @@ def olmo(
 MODELS = {
     config.name: config
     for config in (
-        gpt_neox("neox-100k", 3, 32, 2, 1024, 128, 3e-3),  # the quickstart's, of other widths
+        gpt_neox("neox-40k", 3, 16, 2, 1024, 128, 3e-3),  # the quickstart's, of other widths
+        gpt_neox("neox-100k", 3, 32, 2, 1024, 128, 3e-3),
         gpt_neox("neox-280k", 3, 64, 4, 1024, 128, 3e-3),  # the quickstart's: seconds a trial on one core
         gpt_neox("neox-530k", 3, 96, 6, 1024, 128, 3e-3),
         gpt_neox("neox-860k", 3, 128, 8, 1024, 128, 3e-3),

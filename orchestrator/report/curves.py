@@ -121,7 +121,8 @@ def _ends(values: Values, name: str) -> list[Trace]:
         shade = "#7f7f7f" if len(values.kinds) == 1 else colour(number)
         bars = {"type": "data", "array": rounded(found["std"].fillna(0)), "color": shade, "thickness": 1.5}
         look = {"marker": {"size": 9, "symbol": "diamond-open", "color": shade}, "error_y": bars}
-        traces.append(line(found["at"], found["mean"], label, shade, **look))
+        named = len(values.kinds) == 1  # of several, the lines have names, and the caption says what diamonds are
+        traces.append(line(found["at"], found["mean"], label, shade, showlegend=named, **look))
         traces[-1]["line"] = {"color": shade, "width": 1, "dash": "dot"}
     return traces
 

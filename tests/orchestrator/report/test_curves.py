@@ -36,7 +36,8 @@ def test_the_loss_has_a_line_for_each_group_its_seeds_and_its_ends(values: Value
     assert mean["y"] == pytest.approx(list(found["mean"]), rel=1e-4)
     assert mean["x"] == pytest.approx(list(found["at"]), rel=1e-4)
     assert sum(trace.get("name") == f"{cell.label}, seed 1" for trace in traces) == 1
-    ends = named(traces, f"{cell.kind}, at the end")
+    (ends,) = (trace for trace in traces if trace.get("name") == f"{cell.kind}, at the end")
+    assert not ends["showlegend"]
     assert len(ends["x"]) == 3
     assert all(later < earlier for earlier, later in zip(ends["y"], ends["y"][1:], strict=False))
     assert all(error > 0 for error in ends["error_y"]["array"])
